@@ -1,0 +1,1 @@
+"""Pieces the pages share: session, engine, viewer, downloads."""
