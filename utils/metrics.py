@@ -226,22 +226,22 @@ def lesion_scores(predicted: Mask, reference: Mask, grid: Grid) -> LesionScores:
     box = _bounding_box(predicted | reference, margin=LESION_DILATIONS)
     predicted, reference = predicted[box], reference[box]
     zones, zone_count = _lesion_zones(reference)
-    parts, _ = ndimage.label(predicted, _WITH_CORNERS)
-    touched = _touching_pairs(zones, parts)
+    parts, part_count = ndimage.label(predicted, _WITH_CORNERS)
+    tables = (zone_count + 1, part_count + 1)
+    touched = _pair_counts(zones, parts, predicted & (zones > 0), tables) > 0
+    overlap = _pair_counts(zones, parts, predicted & reference, tables).sum(axis=1)
+    lesion_sizes = np.bincount(zones[reference], minlength=zone_count + 1)
+    part_sizes = np.bincount(parts[predicted], minlength=part_count + 1)
     minimum_voxels = LESION_MINIMUM_MM3 / (grid.voxel_volume_ml * MM3_PER_ML)
-    sizes = np.bincount(zones[reference], minlength=zone_count + 1)
-    counted = [zone for zone in range(1, zone_count + 1) if sizes[zone] > minimum_voxels]
-    dices = [
-        dice(np.isin(parts, touched[touched[:, 0] == zone, 1]), reference & (zones == zone))
-        for zone in counted
-    ]
-    found = int(np.isin(counted, touched[:, 0]).sum())
-    false = len(set(np.unique(parts[predicted]).tolist()) - set(touched[:, 1].tolist()))
-    rows = len(dices) + false
+    counted = lesion_sizes > minimum_voxels
+    dices = 2 * overlap[counted] / (touched @ part_sizes + lesion_sizes)[counted]
+    found = int(np.count_nonzero(touched[counted].any(axis=1)))
+    false = part_count - int(np.count_nonzero(touched.any(axis=0)))
+    rows = dices.size + false
     return LesionScores(
-        dice=sum(dices) / rows if rows else 1.0,
+        dice=float(dices.sum()) / rows if rows else 1.0,
         found=found,
-        missed=len(counted) - found,
+        missed=dices.size - found,
         false=false,
     )
 
@@ -281,11 +281,12 @@ def _lesion_zones(reference: Mask) -> tuple[NDArray[np.int32], int]:
     return zones, int(count)
 
 
-def _touching_pairs(zones: NDArray[np.int32], parts: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(n, 2) distinct pairs of zone and predicted part that share a voxel."""
-    both = (zones > 0) & (parts > 0)
-    pairs: NDArray[np.int32] = np.unique(np.stack([zones[both], parts[both]], axis=1), axis=0)
-    return pairs
+def _pair_counts(
+    zones: NDArray[np.int32], parts: NDArray[np.int32], where: Mask, tables: tuple[int, int]
+) -> NDArray[np.int64]:
+    """(zones, parts) table of the voxels that each pair shares inside `where`."""
+    codes = zones[where].astype(np.int64) * tables[1] + parts[where]
+    return np.bincount(codes, minlength=tables[0] * tables[1]).reshape(tables)
 
 
 def _surface(mask: Mask) -> Mask:
