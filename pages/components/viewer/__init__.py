@@ -1,0 +1,227 @@
+"""The interactive viewer: a study is sent once, then the browser draws every slice itself."""
+
+import itertools
+import os
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from pages.components.viewer.encode import DisplayGrid, encode_bytes, encode_scan
+from pages.components.viewer.routes import FRONTEND, ROUTE, frontend_version, viewer_routes
+from pages.components.viewer.store import STORE
+from utils.labels import TUMOUR_LABELS, Label, Region
+from utils.measure import label_volumes_ml
+from utils.plane import Plane
+from utils.segmentation import Segmentation
+from utils.study import Modality, Study
+
+__all__ = ["LookAt", "ViewerState", "forget", "forget_session", "prepare", "viewer", "viewer_routes"]
+
+Voxel = tuple[int, int, int]
+
+_requests = itertools.count()
+_legends: WeakKeyDictionary[Segmentation, dict[str, Any]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class LookAt:
+    """A request to show a place; carried out once, however often the page is rerun.
+
+    Attributes
+    ----------
+    voxel : (i, j, k)
+        On the study's own grid.
+    plane : Plane or None
+        The plane to show it in; None keeps what the reader has chosen.
+    """
+
+    voxel: Voxel
+    plane: Plane | None = None
+    request: str = field(default_factory=lambda: f"{os.getpid()}-{next(_requests)}")
+
+
+@dataclass(frozen=True)
+class ViewerState:
+    """What the reader was looking at when the viewer last came to rest.
+
+    Attributes
+    ----------
+    plane : Plane
+        The plane the reader works in.
+    voxel : (i, j, k)
+        The cross-hair, on the study's own grid.
+    modality : Modality
+        The scan shown.
+    """
+
+    plane: Plane
+    voxel: Voxel
+    modality: Modality
+
+
+def viewer(
+    study: Study,
+    segmentation: Segmentation | None,
+    *,
+    key: str,
+    look_at: LookAt | None = None,
+) -> ViewerState:
+    """Show a study like a radiology workstation.
+
+    Parameters
+    ----------
+    study : Study
+        Shown as long as this object lives; hand over the same object on every rerun.
+    segmentation : Segmentation or None
+        Drawn on top; None while there is none yet.
+    key : str
+        The component's own key in the session state; settings are kept by it across pages.
+    look_at : LookAt, optional
+        Sends the reader to a voxel.
+
+    Returns
+    -------
+    ViewerState
+        Reported when the reader pauses, never while slices are scrolled.
+    """
+    display = DisplayGrid.of(study.grid)
+    data = {
+        "code": f"{ROUTE}/code/{_code_version()}/",
+        "volumes": f"{ROUTE}/volume/",
+        "key": key,
+        "grid": _grid_data(display),
+        "scans": _scan_data(study),
+        "segmentation": _segmentation_data(segmentation),
+        "lookAt": _look_at_data(look_at, display),
+    }
+    result = _component()(key=key, data=data, on_view_change=_nothing)
+    return _state(result.get("view"), display)
+
+
+def prepare(study: Study) -> None:
+    """Start to encode a study's scans in the background, before the viewer is on screen."""
+    _publish_scans(study)
+
+
+def forget(patient_data: Study | Segmentation) -> None:
+    """Kill the addresses of a study or segmentation at once; its open viewers fall silent."""
+    STORE.forget(patient_data)
+
+
+def forget_session() -> None:
+    """Kill every address of the session that runs this script."""
+    STORE.forget_session(_session())
+
+
+def _component() -> Any:
+    # registering is cheap, and Streamlit forgets components when its runtime is replaced (AppTest)
+    return st.components.v2.component(
+        "brain_tumour_viewer", html="", js=(FRONTEND / "loader.js").read_text(encoding="utf-8")
+    )
+
+
+@cache
+def _code_version() -> str:
+    return frontend_version()
+
+
+def _nothing() -> None:
+    """Exists because a component's state needs a callback to be listed in its result."""
+
+
+def _session() -> str:
+    context = get_script_run_ctx()
+    if context is None:
+        raise RuntimeError("the viewer belongs to a Streamlit session; run it with `streamlit run`")
+    return context.session_id
+
+
+def _publish_scans(study: Study) -> Mapping[str, str]:
+    encoders = {m.value: partial(encode_scan, scan) for m, scan in study.scans.items()}
+    return STORE.publish(_session(), study, encoders)
+
+
+def _grid_data(display: DisplayGrid) -> dict[str, Any]:
+    return {
+        "shape": display.grid.shape,
+        "spacing": display.grid.spacing_mm,
+        "affine": display.grid.affine.tolist(),
+        "toStudy": display.to_study.tolist(),
+    }
+
+
+def _scan_data(study: Study) -> list[dict[str, str]]:
+    tokens = _publish_scans(study)
+    return [{"id": m.value, "title": m.title, "token": tokens[m.value]} for m in Modality]
+
+
+def _segmentation_data(segmentation: Segmentation | None) -> dict[str, Any] | None:
+    if segmentation is None:
+        return None
+    encoders = {"labels": partial(encode_bytes, segmentation.labels, segmentation.grid)}
+    for index, region in enumerate(Region):
+        probability = segmentation.probabilities[..., index]
+        encoders[region.name] = partial(encode_bytes, probability, segmentation.grid)
+    tokens = STORE.publish(_session(), segmentation, encoders)
+    return {
+        "token": tokens["labels"],
+        **_legend(segmentation),
+        "probabilities": [{"title": r.title, "token": tokens[r.name]} for r in Region],
+    }
+
+
+def _legend(segmentation: Segmentation) -> dict[str, Any]:
+    if segmentation not in _legends:
+        ml = label_volumes_ml(segmentation.labels, segmentation.grid)
+        _legends[segmentation] = {
+            "labels": [_layer(label.name, label.title, {label}, ml) for label in TUMOUR_LABELS],
+            "regions": [_layer(r.name, r.title, r.value, ml) for r in Region],
+        }
+    return _legends[segmentation]
+
+
+def _layer(name: str, title: str, members: Set[Label], ml: Mapping[Label, float]) -> dict[str, Any]:
+    """One line of the legend; a region wears the colour of its rim, which smaller ones leave over."""
+    rim = next(label for label in (Label.ED, Label.NCR_NET, Label.ET) if label in members)
+    return {
+        "id": name,
+        "title": title,
+        "colour": "#{:02x}{:02x}{:02x}".format(*rim.colour),
+        "members": sorted(int(label) for label in members),
+        "ml": round(sum(ml[label] for label in members), 2),
+    }
+
+
+def _look_at_data(look_at: LookAt | None, display: DisplayGrid) -> dict[str, Any] | None:
+    if look_at is None:
+        return None
+    return {
+        "request": look_at.request,
+        "voxel": _inside(display.display_voxel(look_at.voxel), display.grid.shape),
+        "plane": look_at.plane.name.lower() if look_at.plane else None,
+    }
+
+
+def _state(reported: Any, display: DisplayGrid) -> ViewerState:
+    """The browser's report, if it is one that this viewer can have sent; the centre otherwise."""
+    i, j, k = display.grid.shape
+    centre = display.study_voxel((i // 2, j // 2, k // 2))
+    try:
+        x, y, z = (int(n) for n in reported["voxel"])
+        return ViewerState(
+            Plane[str(reported["plane"]).upper()],
+            display.study_voxel(_inside((x, y, z), display.grid.shape)),
+            Modality(reported["modality"]),
+        )
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return ViewerState(Plane.AXIAL, centre, Modality.FLAIR)
+
+
+def _inside(voxel: Voxel, shape: Voxel) -> Voxel:
+    x, y, z = (min(max(n, 0), size - 1) for n, size in zip(voxel, shape, strict=True))
+    return x, y, z

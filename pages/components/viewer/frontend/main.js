@@ -1,0 +1,716 @@
+// The viewer: owns the settings, the panes and the panel, and says what each verb means.
+
+import { PLANES, clamp, edgeMarks, isMirrored, placement, sliceWalk, toVoxel, transform } from "./geometry.js";
+import { PaneMemory, drawPane } from "./draw.js";
+import { handleKey, listenToPane } from "./interaction.js";
+import { mapTable, gradient, uncertainty } from "./maps.js";
+import { Panel, element } from "./panel.js";
+import { LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
+import { fillTable, greyTable, heart, largest, membership, nextHolding, slicesHolding, valueAt } from "./slicing.js";
+import { keepOnly, load, loaded, watchUnseen } from "./volumes.js";
+
+const SETTLED_MS = 1500; // a rest this long, or leaving the viewer, reports the view to the page
+const SPOKEN_MS = 700;
+const ZOOM_RANGE = [0.5, 16];
+const OVERLAY_STYLES = ["fill", "outline", "both"];
+
+const viewers = new Map(); // mounted root -> Viewer
+const sheets = new Map(); // address of a style sheet -> promise of it
+
+// Called by the loader on mounting, and again whenever the page's data change.
+export function show(component, base) {
+  const root = component.parentElement;
+  if (!viewers.has(root)) viewers.set(root, new Viewer(root, base));
+  watchUnseen(false);
+  viewers.get(root).update(component);
+}
+
+export function close(root) {
+  viewers.get(root)?.destroy();
+  viewers.delete(root);
+  if (!viewers.size) watchUnseen(true);
+}
+
+function styleSheet(url) {
+  if (!sheets.has(url)) {
+    const sheet = fetch(url).then((r) => r.text()).then((text) => new CSSStyleSheet().replace(text));
+    sheets.set(url, sheet);
+  }
+  return sheets.get(url);
+}
+
+class Viewer {
+  constructor(root, base) {
+    this.root = root;
+    this.base = base;
+    this.panes = [];
+    this.tables = new Map(); // grey table per scan, with the window it was made for
+    this.ratio = window.devicePixelRatio || 1;
+    this.stop = new AbortController();
+    this.panel = new Panel(this);
+    this.stage = element("div", { class: "stage" });
+    this.message = element("p", { class: "message", role: "alert", hidden: true });
+    this.spoken = element("p", { class: "spoken", "aria-live": "polite" });
+    const body = element("div", { class: "body" }, element("div", { class: "screen" }, this.stage, this.message, this.panel.help), this.panel.side);
+    this.frame = element("div", { class: "viewer", role: "region", "aria-label": "Image viewer" }, this.panel.toolbar, body, this.spoken);
+    this.frame.hidden = true; // until its style is there
+    root.append(this.frame);
+    styleSheet(new URL("viewer.css", import.meta.url).href).then((sheet) => {
+      root.adoptedStyleSheets = [sheet];
+      this.frame.hidden = false;
+    });
+    this.listen();
+  }
+
+  listen() {
+    const { signal } = this.stop;
+    this.frame.addEventListener("keydown", (event) => handleKey(this, event), { signal });
+    // keys work over the images without a click first, unless something else has the focus
+    document.addEventListener(
+      "keydown",
+      (event) => this.hovered && document.activeElement === document.body && handleKey(this, event),
+      { signal, capture: true },
+    );
+    this.frame.addEventListener("pointerenter", () => (this.hovered = true), { signal });
+    this.frame.addEventListener("pointerleave", () => {
+      this.hovered = false;
+      this.settle(200);
+    }, { signal });
+    this.frame.addEventListener("focusout", (event) => this.frame.contains(event.relatedTarget) || this.settle(200), { signal });
+    this.resizing = new ResizeObserver(() => this.redraw());
+  }
+
+  destroy() {
+    this.stopCine();
+    this.stop.abort();
+    this.resizing.disconnect();
+    clearTimeout(this.settling);
+    clearTimeout(this.speaking);
+    cancelAnimationFrame(this.frameRequest);
+    this.frame.remove();
+    this.gone = true;
+  }
+
+  // ---- data -------------------------------------------------------------------------------------
+
+  update({ data, setStateValue }) {
+    this.setStateValue = setStateValue;
+    const text = JSON.stringify(data);
+    if (text === this.dataText) return;
+    const parts = (d) => JSON.stringify([d?.scans, d?.segmentation, d?.grid]);
+    const sameStudy = parts(this.data) === parts(data);
+    this.dataText = text;
+    this.data = data;
+    this.settings = settingsFor(data.key);
+    if (!sameStudy) this.open(data);
+    this.followRequest(data.lookAt);
+    this.refresh();
+  }
+
+  open(data) {
+    startStudy(this.settings, data.scans[0].token, data.grid);
+    const probabilities = data.segmentation?.probabilities.map((p) => p.token) ?? [];
+    const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, ...probabilities].filter(Boolean);
+    const others = [...viewers.values()].filter((v) => v !== this && v.data);
+    keepOnly([...tokens, ...others.flatMap((v) => v.tokens)]);
+    this.tokens = tokens;
+    this.counts = null;
+    this.insides = null;
+    this.derived = null;
+    this.message.hidden = true;
+    this.panel.build(data);
+    this.loadAll(data, probabilities);
+  }
+
+  // What is looked at first comes first; everything is drawn as it arrives.
+  async loadAll(data, probabilities) {
+    const url = this.base + data.volumes;
+    const fetchOne = (token) => load(url, token).then(() => !this.gone && this.data.scans[0].token === data.scans[0].token && this.arrived());
+    const first = data.scans[this.settings.modality].token;
+    try {
+      if (data.segmentation) this.waiting = load(url, data.segmentation.token);
+      await Promise.all([this.waiting, load(url, first)]);
+      this.waiting = null;
+      this.arrived();
+      await Promise.all(data.scans.map((scan) => fetchOne(scan.token)));
+      await Promise.all(probabilities.map(fetchOne));
+    } catch (error) {
+      this.waiting = null;
+      if (!this.gone) this.complain(error);
+    }
+  }
+
+  arrived() {
+    const { settings, data } = this;
+    const scan = loaded(data.scans[settings.modality].token) ?? data.scans.map((s) => loaded(s.token)).find(Boolean);
+    if (scan?.header.box && !settings.boxIsTissue) {
+      settings.box = scan.header.box;
+      settings.boxIsTissue = true;
+    }
+    const labels = this.labels();
+    if (labels && !this.counts) {
+      const anyLabel = membership(data.segmentation.labels.flatMap((layer) => layer.members));
+      this.counts = slicesHolding(labels.values, data.grid.shape, anyLabel);
+      if (settings.segmentation !== data.segmentation.token) {
+        settings.segmentation = data.segmentation.token;
+        if (!settings.lookedAround) this.goToHeart("axial");
+      }
+      for (const pane of this.panes) this.drawStrip(pane);
+    }
+    this.refresh();
+  }
+
+  complain(error) {
+    const gone = error?.name === "Error" ? "" : " Open it again to look at it.";
+    this.message.textContent = `${error?.message ?? error}${gone}`;
+    this.message.hidden = false;
+  }
+
+  followRequest(lookAt) {
+    if (!lookAt || this.settings.lookAt === lookAt.request) return;
+    this.settings.lookAt = lookAt.request;
+    this.settings.lookedAround = true;
+    this.settings.cursor = [...lookAt.voxel];
+    if (lookAt.plane) {
+      this.settings.plane = lookAt.plane;
+      if (LAYOUTS[this.settings.layout].panes?.length === 1) this.settings.layout = lookAt.plane;
+    }
+  }
+
+  labels() {
+    return this.data.segmentation ? loaded(this.data.segmentation.token) : null;
+  }
+
+  // ---- what is shown ----------------------------------------------------------------------------
+
+  // The legend's lines, as they are drawn: from the outside in.
+  layers() {
+    const { settings, data } = this;
+    this.insides ??= new Map();
+    return (data.segmentation?.[settings.scheme] ?? []).map((layer) => {
+      const id = `${settings.scheme}/${layer.id}`;
+      if (!this.insides.has(id)) this.insides.set(id, membership(layer.members));
+      const colour = settings.colours[id] ?? layer.colour;
+      return { ...layer, id, colour, inside: this.insides.get(id), on: !settings.off[id] };
+    });
+  }
+
+  greys(n) {
+    const volume = loaded(this.data.scans[n].token);
+    if (!volume) return { volume: null, table: null };
+    const range = this.windowOf(n);
+    const known = this.tables.get(n);
+    if (known?.volume === volume && known.range[0] === range[0] && known.range[1] === range[1]) return known;
+    const made = { volume, range, table: greyTable(volume.header, range) };
+    this.tables.set(n, made);
+    return made;
+  }
+
+  windowOf(n) {
+    return this.settings.windows[n] ?? loaded(this.data.scans[n].token)?.header.window ?? [0, 1];
+  }
+
+  overlay() {
+    const volume = this.labels();
+    const { settings } = this;
+    if (!volume || !settings.overlay) return null;
+    const layers = this.layers();
+    const signature = layers.map((l) => `${l.id}${l.on}${l.colour}`).join();
+    if (this.fillSignature !== signature) {
+      this.fillSignature = signature;
+      this.fill = fillTable(layers);
+    }
+    return { volume, table: this.fill, layers, style: settings.style, opacity: settings.opacity };
+  }
+
+  map() {
+    const { region, opacity } = this.settings.map;
+    if (!region || !this.data.segmentation) return null;
+    const volumes = this.data.segmentation.probabilities.map((p) => loaded(p.token));
+    if (volumes.includes(null)) return null;
+    const name = region === "u0" ? "uncertainty" : "probability";
+    this.mapTables ??= { uncertainty: mapTable("uncertainty"), probability: mapTable("probability") };
+    if (region === "u0") this.derived ??= { header: {}, values: uncertainty(volumes.map((v) => v.values)) };
+    const volume = region === "u0" ? this.derived : volumes[Number(region.slice(1))];
+    return { volume, table: this.mapTables[name], opacity };
+  }
+
+  scene(pane) {
+    const { settings, data } = this;
+    const n = pane.scan ?? settings.modality;
+    const { plane } = pane;
+    const blend = settings.blend.scan;
+    const [low, high] = this.windowOf(n);
+    return {
+      grid: data.grid,
+      box: settings.box,
+      plane,
+      mirrored: isMirrored(plane, settings.convention),
+      index: settings.cursor[PLANES[plane].w],
+      view: settings.views[plane],
+      title: `${data.scans[n].title}  ${PLANES[plane].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}`,
+      windowText: `W ${tidy(high - low)}  L ${tidy((high + low) / 2)}`,
+      scan: this.greys(n),
+      blend: blend === null ? null : { ...this.greys(blend), amount: settings.blend.amount },
+      map: this.map(),
+      overlay: this.overlay(),
+      cursor: settings.crosshair ? settings.cursor : null,
+      smooth: settings.smooth,
+      marks: settings.marks,
+    };
+  }
+
+  // ---- panes ------------------------------------------------------------------------------------
+
+  arrange() {
+    const { settings, data } = this;
+    const planes = LAYOUTS[settings.layout].panes;
+    const wanted = planes
+      ? planes.map((plane) => ({ plane, scan: null }))
+      : data.scans.map((_, scan) => ({ plane: settings.plane, scan }));
+    const signature = JSON.stringify([settings.layout, wanted]);
+    if (signature === this.arrangement) return;
+    this.arrangement = signature;
+    const hadFocus = this.panes.some((pane) => pane.canvas === this.root.activeElement);
+    this.resizing.disconnect();
+    this.panesStop?.abort();
+    this.panesStop = new AbortController();
+    this.panes = wanted.map((pane) => this.makePane(pane));
+    this.stage.className = `stage ${settings.layout}`;
+    this.stage.replaceChildren(...this.panes.map((pane) => pane.node));
+    for (const pane of this.panes) this.resizing.observe(pane.canvas);
+    if (hadFocus) this.currentPane()?.canvas.focus({ preventScroll: true });
+  }
+
+  makePane({ plane, scan }) {
+    const canvas = element("canvas", { tabindex: "0", role: "img" });
+    const count = this.sliceCount(plane);
+    const slider = element("input", { type: "range", min: 0, max: count - 1, step: 1, "aria-label": `${PLANES[plane].title} slice` });
+    const strip = element("canvas", { class: "strip", "aria-hidden": "true" });
+    const node = element("div", { class: `pane ${plane}` }, canvas, element("div", { class: "slices" }, strip, slider));
+    const pane = { plane, scan, canvas, slider, strip, node, memory: new PaneMemory() };
+    pane.context = canvas.getContext("2d", { alpha: false });
+    slider.addEventListener("input", () => {
+      this.touched(pane);
+      this.goToSlice(plane, Number(slider.value));
+    });
+    listenToPane(this, pane, this.panesStop.signal);
+    return pane;
+  }
+
+  currentPane() {
+    const { plane, modality } = this.settings;
+    return this.panes.find((p) => p.plane === plane && (p.scan === null || p.scan === modality)) ?? this.panes[0];
+  }
+
+  refresh() {
+    if (!this.data || this.gone) return;
+    this.arrange();
+    this.panel.refresh();
+    this.frame.style.setProperty("--map", gradient(this.settings.map.region === "u0" ? "uncertainty" : "probability"));
+    this.redraw();
+  }
+
+  redraw() {
+    if (this.frameRequest || this.gone) return;
+    this.frameRequest = requestAnimationFrame((now) => {
+      this.frameRequest = null;
+      if (this.data && !this.waiting) this.draw(now);
+    });
+  }
+
+  draw() {
+    for (const pane of this.panes) {
+      if (!this.fit(pane)) continue;
+      const scene = this.scene(pane);
+      const { canvas } = pane;
+      pane.place = drawPane(pane.context, { width: canvas.width, height: canvas.height }, this.ratio, scene, pane.memory);
+      canvas.dataset.plane = pane.plane;
+      canvas.dataset.slice = scene.index;
+      canvas.dataset.place = JSON.stringify(pane.place);
+      if (scene.scan.volume) canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
+      if (Number(pane.slider.value) !== scene.index) pane.slider.value = scene.index;
+    }
+    this.readout();
+    this.settle(SETTLED_MS);
+    this.speakSoon();
+  }
+
+  // The canvas's own pixels follow the screen's; false while the pane is not laid out.
+  fit(pane) {
+    const { canvas } = pane;
+    this.ratio = window.devicePixelRatio || 1;
+    const box = canvas.getBoundingClientRect();
+    const [width, height] = [Math.round(box.width * this.ratio), Math.round(box.height * this.ratio)];
+    if (width < 2 || height < 2) return false;
+    if (canvas.width !== width || canvas.height !== height) {
+      canvas.width = width;
+      canvas.height = height;
+      this.drawStrip(pane);
+    }
+    return true;
+  }
+
+  // Where tumour lies along the slider, taller the more of it.
+  drawStrip(pane) {
+    const { strip } = pane;
+    const box = strip.getBoundingClientRect();
+    strip.width = Math.max(1, Math.round(box.width * this.ratio));
+    strip.height = Math.max(1, Math.round(box.height * this.ratio));
+    if (!this.counts) return;
+    const counts = this.counts[PLANES[pane.plane].w];
+    const most = Math.max(...counts, 1);
+    const context = strip.getContext("2d");
+    context.fillStyle = getComputedStyle(this.frame).getPropertyValue("--accent") || "#888";
+    const wide = strip.width / counts.length;
+    counts.forEach((count, n) => {
+      if (!count) return;
+      const tall = (0.25 + 0.75 * Math.sqrt(count / most)) * strip.height;
+      context.fillRect(n * wide, strip.height - tall, Math.ceil(wide), tall);
+    });
+  }
+
+  // ---- reading ----------------------------------------------------------------------------------
+
+  readout() {
+    const { settings, data } = this;
+    const { cursor } = settings;
+    const { shape } = data.grid;
+    const lines = [
+      ["Voxel", transform(data.grid.toStudy, cursor).map(Math.round).join(", ")],
+      ["Position", position(transform(data.grid.affine, cursor))],
+    ];
+    for (const scan of data.scans) {
+      const volume = loaded(scan.token);
+      lines.push([scan.title, volume ? tidy(valueAt(volume, shape, cursor)) : "…"]);
+    }
+    if (data.segmentation) {
+      lines.push(["Label", this.labelAt(cursor) ?? "…"]);
+      for (const p of data.segmentation.probabilities) {
+        const volume = loaded(p.token);
+        const value = volume ? `${Math.round((valueAt(volume, shape, cursor) / 255) * 100)} %` : "…";
+        lines.push([`P(${p.title.toLowerCase()})`, value]);
+      }
+    }
+    this.panel.readAt(lines);
+  }
+
+  labelAt(cursor) {
+    const labels = this.labels();
+    if (!labels) return null;
+    const value = valueAt(labels, this.data.grid.shape, cursor);
+    return this.data.segmentation.labels.find((layer) => layer.members.includes(value))?.title ?? "No tumour";
+  }
+
+  speakSoon() {
+    clearTimeout(this.speaking);
+    this.speaking = setTimeout(() => {
+      const { settings, data } = this;
+      for (const pane of this.panes) {
+        const index = settings.cursor[PLANES[pane.plane].w];
+        const edges = edgeMarks(data.grid.affine, pane.plane, isMirrored(pane.plane, settings.convention));
+        const name = `${data.scans[pane.scan ?? settings.modality].title}, ${PLANES[pane.plane].title.toLowerCase()} slice ${index + 1} of ${this.sliceCount(pane.plane)}`;
+        pane.canvas.setAttribute("aria-label", `${name}; left edge ${edges.left}, top edge ${edges.top}. Press question mark for the keys.`);
+        pane.slider.setAttribute("aria-valuetext", `${index + 1} of ${this.sliceCount(pane.plane)}`);
+      }
+      const current = this.currentPane();
+      const at = settings.cursor[PLANES[current.plane].w] + 1;
+      const label = this.labelAt(settings.cursor);
+      const sentence = `${PLANES[current.plane].title} slice ${at}${label ? `, ${label}` : ""}`;
+      if (this.spoken.textContent !== sentence) this.spoken.textContent = sentence;
+    }, SPOKEN_MS);
+  }
+
+  // Tell the page once the reader rests; a report that says nothing new is not sent.
+  settle(delay) {
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => {
+      if (this.playing || this.gone || !this.data || !this.settings.touched) return;
+      const { cursor, plane, modality } = this.settings;
+      const view = { voxel: cursor, plane, modality: this.data.scans[modality].id };
+      const text = JSON.stringify([this.settings.study, view]);
+      if (text === this.settings.reported) return;
+      this.settings.reported = text;
+      this.setStateValue("view", view);
+    }, delay);
+  }
+
+  // ---- verbs ------------------------------------------------------------------------------------
+
+  // The reader has laid hands on this pane.
+  touched(pane) {
+    const { settings } = this;
+    this.stopCine();
+    settings.touched = true;
+    settings.lookedAround = true;
+    if (pane) {
+      settings.plane = pane.plane;
+      if (pane.scan !== null) settings.modality = pane.scan;
+    }
+  }
+
+  set(name, value) {
+    this.settings[name] = value;
+    this.refresh();
+  }
+
+  toggle(name) {
+    this.set(name, !this.settings[name]);
+  }
+
+  sliceCount(plane) {
+    return this.data.grid.shape[PLANES[plane].w];
+  }
+
+  goToSlice(plane, index) {
+    const { w } = PLANES[plane];
+    this.settings.cursor[w] = clamp(index, 0, this.sliceCount(plane) - 1);
+    this.redraw();
+  }
+
+  scroll(plane, steps) {
+    this.goToSlice(plane, this.settings.cursor[PLANES[plane].w] + steps);
+  }
+
+  step(steps) {
+    const pane = this.currentPane();
+    this.touched(pane);
+    this.scroll(pane.plane, steps);
+  }
+
+  pointAt(pane, [x, y]) {
+    if (!pane.place) return;
+    const { shape } = this.data.grid;
+    const { plane, place } = pane;
+    const { settings } = this;
+    const pixel = [Math.floor((x - place.left) / place.scaleX), Math.floor((y - place.top) / place.scaleY)];
+    const voxel = toVoxel(shape, plane, isMirrored(plane, settings.convention), pixel, settings.cursor[PLANES[plane].w]);
+    settings.cursor = voxel.map((n, axis) => clamp(n, 0, shape[axis] - 1));
+    this.redraw();
+  }
+
+  // Move the cross-hair by one pixel on the screen.
+  nudge(dx, dy) {
+    const pane = this.currentPane();
+    this.touched(pane);
+    const { u, v } = PLANES[pane.plane];
+    const { cursor, convention } = this.settings;
+    const { shape } = this.data.grid;
+    cursor[u] = clamp(cursor[u] + (isMirrored(pane.plane, convention) ? -dx : dx), 0, shape[u] - 1);
+    cursor[v] = clamp(cursor[v] - dy, 0, shape[v] - 1);
+    this.redraw();
+  }
+
+  toTumour(step) {
+    if (!this.counts) return;
+    const { plane } = this.currentPane();
+    const { w } = PLANES[plane];
+    const found = nextHolding(this.counts[w], this.settings.cursor[w], step);
+    this.touched(this.currentPane());
+    if (found >= 0) this.goToSlice(plane, found);
+  }
+
+  toLargest() {
+    this.touched(this.currentPane());
+    this.goToHeart(this.currentPane().plane);
+  }
+
+  goToHeart(plane) {
+    if (!this.counts) return;
+    const { shape } = this.data.grid;
+    const index = largest(this.counts[PLANES[plane].w]);
+    if (index < 0) return;
+    const anyLabel = membership(this.data.segmentation.labels.flatMap((layer) => layer.members));
+    const pixel = heart(this.labels().values, sliceWalk(shape, plane, index, false), anyLabel);
+    this.settings.cursor = toVoxel(shape, plane, false, pixel, index);
+    this.redraw();
+  }
+
+  showScan(n) {
+    if (!this.data.scans[n]) return;
+    this.set("modality", n);
+    this.settings.touched = true;
+  }
+
+  setLayout(layout) {
+    const { panes } = LAYOUTS[layout];
+    if (panes?.length === 1) this.settings.plane = panes[0];
+    this.settings.touched = true;
+    this.set("layout", layout);
+  }
+
+  nextStyle() {
+    this.set("style", OVERLAY_STYLES[(OVERLAY_STYLES.indexOf(this.settings.style) + 1) % OVERLAY_STYLES.length]);
+  }
+
+  addOpacity(change) {
+    this.set("opacity", clamp(Math.round((this.settings.opacity + change) * 20) / 20, 0, 1));
+  }
+
+  showLayer(id, on) {
+    this.set("off", { ...this.settings.off, [id]: !on });
+  }
+
+  colourLayer(id, colour) {
+    this.set("colours", { ...this.settings.colours, [id]: colour });
+  }
+
+  nextConvention() {
+    this.set("convention", this.settings.convention === "radiological" ? "neurological" : "radiological");
+  }
+
+  zoomBy(factor) {
+    const pane = this.currentPane();
+    this.zoomAt(pane, factor, [pane.canvas.width / 2, pane.canvas.height / 2]);
+  }
+
+  // Zoom so that what lies under the point stays under it.
+  zoomAt(pane, factor, [x, y]) {
+    const view = this.settings.views[pane.plane];
+    const zoom = clamp(view.zoom * factor, ...ZOOM_RANGE);
+    const real = zoom / view.zoom;
+    const [cx, cy] = [x - pane.canvas.width / 2, y - pane.canvas.height / 2];
+    Object.assign(view, { zoom, panX: cx - (cx - view.panX) * real, panY: cy - (cy - view.panY) * real });
+    this.redraw();
+  }
+
+  pan(pane, dx, dy) {
+    const view = this.settings.views[pane.plane];
+    view.panX += dx;
+    view.panY += dy;
+    this.redraw();
+  }
+
+  dragWindow(pane, dx, dy) {
+    const n = pane.scan ?? this.settings.modality;
+    const volume = loaded(this.data.scans[n].token);
+    if (!volume) return;
+    const [low, high] = this.windowOf(n);
+    const perPixel = (volume.header.window[1] - volume.header.window[0]) / 300;
+    const width = Math.max((high - low) + dx * perPixel, perPixel);
+    const level = (high + low) / 2 + dy * perPixel; // upwards: lower level, brighter picture
+    this.settings.windows[n] = [level - width / 2, level + width / 2];
+    this.redraw();
+  }
+
+  resetWindow(pane) {
+    delete this.settings.windows[pane.scan ?? this.settings.modality];
+    this.redraw();
+  }
+
+  usePreset(id) {
+    const n = this.settings.modality;
+    const volume = loaded(this.data.scans[n].token);
+    if (!volume) return;
+    const [low, high] = volume.header.window;
+    const { width, level } = PRESETS[id];
+    const middle = low + (high - low) * level;
+    const half = ((high - low) * width) / 2;
+    this.settings.windows[n] = [middle - half, middle + half];
+    this.redraw();
+  }
+
+  resetView() {
+    for (const plane of Object.keys(PLANES)) this.settings.views[plane] = neutralView();
+    this.settings.windows = {};
+    this.redraw();
+  }
+
+  // ---- cine -------------------------------------------------------------------------------------
+
+  toggleCine() {
+    if (this.playing) return this.stopCine();
+    const { plane } = this.currentPane();
+    const { w } = PLANES[plane];
+    const [first, last] = this.settings.box[w];
+    let due = performance.now();
+    const tick = (now) => {
+      if (!this.playing) return;
+      const period = 1000 / this.settings.cineSpeed;
+      if (now >= due) {
+        due = Math.max(due + period, now - period);
+        const next = this.settings.cursor[w] + 1;
+        this.goToSlice(plane, next > last ? first : next);
+      }
+      this.playing = requestAnimationFrame(tick);
+    };
+    this.playing = requestAnimationFrame(tick);
+    this.panel.showCine(true);
+  }
+
+  stopCine() {
+    if (!this.playing) return;
+    cancelAnimationFrame(this.playing);
+    this.playing = null;
+    this.panel.showCine(false);
+  }
+
+  // ---- the rest ---------------------------------------------------------------------------------
+
+  toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.frame.requestFullscreen();
+  }
+
+  toggleHelp() {
+    const { help } = this.panel;
+    if (!help.hidden) return this.closeHelp();
+    help.hidden = false;
+    help.focus({ preventScroll: true });
+    return true;
+  }
+
+  closeHelp() {
+    if (this.panel.help.hidden) return false;
+    this.panel.help.hidden = true;
+    this.currentPane()?.canvas.focus({ preventScroll: true });
+    return true;
+  }
+
+  // The panes as they lie on the screen, with a legend below, as a PNG file.
+  savePicture() {
+    this.draw();
+    const stage = this.stage.getBoundingClientRect();
+    const { ratio } = this;
+    const layers = this.settings.overlay ? this.layers().filter((layer) => layer.on) : [];
+    const footer = layers.length ? 26 * ratio : 0;
+    const picture = element("canvas", { width: Math.round(stage.width * ratio), height: Math.round(stage.height * ratio + footer) });
+    const context = picture.getContext("2d");
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, picture.width, picture.height);
+    for (const { canvas } of this.panes) {
+      const box = canvas.getBoundingClientRect();
+      context.drawImage(canvas, Math.round((box.left - stage.left) * ratio), Math.round((box.top - stage.top) * ratio));
+    }
+    let x = 10 * ratio;
+    const y = picture.height - footer / 2;
+    context.font = `${12 * ratio}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    for (const layer of layers) {
+      context.fillStyle = layer.colour;
+      context.fillRect(x, y - 5 * ratio, 10 * ratio, 10 * ratio);
+      const text = `${layer.title} ${layer.ml.toFixed(1)} mL`;
+      context.fillStyle = "#e8eef2";
+      context.fillText(text, x + 15 * ratio, y);
+      x += 30 * ratio + context.measureText(text).width;
+    }
+    const pane = this.currentPane();
+    const name = `viewer-${pane.plane}-${this.settings.cursor[PLANES[pane.plane].w] + 1}.png`;
+    picture.toBlob((blob) => {
+      const link = element("a", { href: URL.createObjectURL(blob), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    }, "image/png");
+  }
+}
+
+function tidy(value) {
+  if (Number.isInteger(value)) return String(value);
+  const size = Math.abs(value);
+  return size >= 100 ? value.toFixed(0) : size >= 1 ? value.toFixed(1) : value.toPrecision(2);
+}
+
+// Millimetres with the patient's directions instead of signs: "R 12.0  P 3.5  S 40.0".
+function position(mm) {
+  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join("  ") + " mm";
+}

@@ -1,0 +1,77 @@
+// What the reader has chosen. Kept per viewer key for the life of the page, so that it survives
+// reruns and page switches; what concerns one study starts afresh with the next.
+
+const kept = new Map();
+
+export const LAYOUTS = {
+  axial: { title: "Axial", panes: ["axial"] },
+  coronal: { title: "Coronal", panes: ["coronal"] },
+  sagittal: { title: "Sagittal", panes: ["sagittal"] },
+  three: { title: "Three planes", panes: ["axial", "coronal", "sagittal"] },
+  modalities: { title: "Four scans", panes: null }, // the current plane, once per scan
+};
+
+export const TOOLS = {
+  crosshair: "Cross-hair",
+  scroll: "Scroll",
+  window: "Window",
+  pan: "Pan",
+  zoom: "Zoom",
+};
+
+// Share of the first window's width, and where in it the middle lies.
+export const PRESETS = {
+  standard: { title: "Standard", width: 1, level: 0.5 },
+  soft: { title: "Soft", width: 1.6, level: 0.6 },
+  contrast: { title: "High contrast", width: 0.55, level: 0.5 },
+  bright: { title: "Bright (dark detail)", width: 0.6, level: 0.3 },
+  dark: { title: "Dark (bright detail)", width: 0.6, level: 0.8 },
+};
+
+export function settingsFor(key) {
+  if (!kept.has(key)) kept.set(key, fresh());
+  return kept.get(key);
+}
+
+export function startStudy(settings, id, grid) {
+  if (settings.study === id) return;
+  Object.assign(settings, {
+    study: id,
+    cursor: grid.shape.map((n) => Math.floor(n / 2)),
+    windows: {},
+    views: { axial: neutralView(), coronal: neutralView(), sagittal: neutralView() },
+    box: grid.shape.map((n) => [0, n - 1]),
+    boxIsTissue: false,
+    segmentation: null,
+    lookedAround: false,
+  });
+}
+
+export function neutralView() {
+  return { zoom: 1, panX: 0, panY: 0 };
+}
+
+function fresh() {
+  return {
+    study: null,
+    layout: "three",
+    plane: "axial", // the plane the reader works in
+    modality: 0,
+    convention: "radiological",
+    tool: "crosshair",
+    smooth: true,
+    crosshair: true,
+    marks: true,
+    overlay: true,
+    style: "both",
+    opacity: 0.35,
+    scheme: "labels",
+    off: {}, // legend entries that are switched off
+    colours: {}, // legend entries whose colour the reader has changed
+    blend: { scan: null, amount: 0.5 },
+    map: { region: null, opacity: 0.6 },
+    cineSpeed: 12,
+    lookAt: null, // the last request that was carried out
+    reported: "",
+  };
+}
