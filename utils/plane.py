@@ -31,7 +31,7 @@ class Plane(Enum):
 
     @property
     def right_and_down(self) -> tuple[str, str]:
-        """Directions of the picture's right and lower edge in radiological convention.
+        """Directions in the body of the picture's right and lower edge, radiological convention.
 
         The viewer stands at the patient's feet (axial), faces the patient (coronal), or stands at
         the patient's left (sagittal).
@@ -71,19 +71,31 @@ class Plane(Enum):
         count = self.slice_count(grid)
         if not 0 <= index < count:
             raise IndexError(f"{self.title} slice {index} is outside 0 to {count - 1}")
-        right, down = self.right_and_down
-        order = (self.array_axis(grid), _axis_along(grid, down), _axis_along(grid, right))
+        (row_axis, row_sign), (column_axis, column_sign) = self._rows_and_columns(grid)
+        order = (self.array_axis(grid), row_axis, column_axis)
         picture: NDArray[Scalar] = np.transpose(values, order)[index]
-        if grid.orientation[order[1]] != down:
-            picture = picture[::-1]
-        if grid.orientation[order[2]] != right:
-            picture = picture[:, ::-1]
-        return picture
+        return picture[::row_sign, ::column_sign]
+
+    def pixel_of(self, voxel: tuple[float, float, float], grid: Grid) -> tuple[float, float]:
+        """Row and column at which `lay_out` puts a voxel index, fractions of voxels included."""
+        row, column = (
+            voxel[axis] if sign > 0 else grid.shape[axis] - 1 - voxel[axis]
+            for axis, sign in self._rows_and_columns(grid)
+        )
+        return row, column
 
     def pixel_size_mm(self, grid: Grid) -> tuple[float, float]:
         """Height and width of a pixel of `lay_out`."""
+        (row_axis, _), (column_axis, _) = self._rows_and_columns(grid)
+        return grid.spacing_mm[row_axis], grid.spacing_mm[column_axis]
+
+    def _rows_and_columns(self, grid: Grid) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Array axis, and 1 if it runs the picture's way or else -1, of rows and of columns."""
         right, down = self.right_and_down
-        return grid.spacing_mm[_axis_along(grid, down)], grid.spacing_mm[_axis_along(grid, right)]
+        row_axis, column_axis = _axis_along(grid, down), _axis_along(grid, right)
+        row_sign = 1 if grid.orientation[row_axis] == down else -1
+        column_sign = 1 if grid.orientation[column_axis] == right else -1
+        return (row_axis, row_sign), (column_axis, column_sign)
 
 
 def opposite(direction: str) -> str:
