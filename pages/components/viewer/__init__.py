@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -20,12 +21,21 @@ from utils.plane import Plane
 from utils.segmentation import Segmentation
 from utils.study import Modality, Study
 
-__all__ = ["LookAt", "ViewerState", "forget", "forget_session", "prepare", "viewer", "viewer_routes"]
+__all__ = [
+    "LookAt",
+    "ViewerState",
+    "forget",
+    "forget_session",
+    "prepare",
+    "viewer",
+    "viewer_routes",
+]
 
 Voxel = tuple[int, int, int]
 
 _requests = itertools.count()
 _legends: WeakKeyDictionary[Segmentation, dict[str, Any]] = WeakKeyDictionary()
+_starts: WeakKeyDictionary[Segmentation, Voxel] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -90,17 +100,19 @@ def viewer(
         Reported when the reader pauses, never while slices are scrolled.
     """
     display = DisplayGrid.of(study.grid)
+    start = _start(segmentation, display)
     data = {
         "code": f"{ROUTE}/code/{_code_version()}/",
         "volumes": f"{ROUTE}/volume/",
         "key": key,
         "grid": _grid_data(display),
+        "start": start,
+        "segmentation": _segmentation_data(segmentation),  # encoded before the scans: it is small
         "scans": _scan_data(study),
-        "segmentation": _segmentation_data(segmentation),
         "lookAt": _look_at_data(look_at, display),
     }
     result = _component()(key=key, data=data, on_view_change=_nothing)
-    return _state(result.get("view"), display)
+    return _state(result.get("view"), display, start)
 
 
 def prepare(study: Study) -> None:
@@ -186,7 +198,7 @@ def _legend(segmentation: Segmentation) -> dict[str, Any]:
 
 
 def _layer(name: str, title: str, members: Set[Label], ml: Mapping[Label, float]) -> dict[str, Any]:
-    """One line of the legend; a region wears the colour of its rim, which smaller ones leave over."""
+    """Describe a line of the legend; a region wears the colour of its rim, not of what it holds."""
     rim = next(label for label in (Label.ED, Label.NCR_NET, Label.ET) if label in members)
     return {
         "id": name,
@@ -195,6 +207,22 @@ def _layer(name: str, title: str, members: Set[Label], ml: Mapping[Label, float]
         "members": sorted(int(label) for label in members),
         "ml": round(sum(ml[label] for label in members), 2),
     }
+
+
+def _start(segmentation: Segmentation | None, display: DisplayGrid) -> Voxel:
+    """Choose the displayed voxel to open at: amid the largest axial slice of tumour."""
+    if segmentation is None or not segmentation.labels.any():
+        i, j, k = display.grid.shape
+        return i // 2, j // 2, k // 2
+    if segmentation not in _starts:
+        axis = Plane.AXIAL.array_axis(segmentation.grid)
+        slices = np.moveaxis(segmentation.labels, axis, 0)
+        index = int(np.count_nonzero(slices, axis=(1, 2)).argmax())
+        found = np.argwhere(slices[index])
+        nearest = found[((found - found.mean(axis=0)) ** 2).sum(axis=1).argmin()].tolist()
+        nearest.insert(axis, index)
+        _starts[segmentation] = display.display_voxel((nearest[0], nearest[1], nearest[2]))
+    return _starts[segmentation]
 
 
 def _look_at_data(look_at: LookAt | None, display: DisplayGrid) -> dict[str, Any] | None:
@@ -207,10 +235,8 @@ def _look_at_data(look_at: LookAt | None, display: DisplayGrid) -> dict[str, Any
     }
 
 
-def _state(reported: Any, display: DisplayGrid) -> ViewerState:
-    """The browser's report, if it is one that this viewer can have sent; the centre otherwise."""
-    i, j, k = display.grid.shape
-    centre = display.study_voxel((i // 2, j // 2, k // 2))
+def _state(reported: Any, display: DisplayGrid, start: Voxel) -> ViewerState:
+    """Take the browser's report if this viewer can have sent it; `start` before there is one."""
     try:
         x, y, z = (int(n) for n in reported["voxel"])
         return ViewerState(
@@ -219,7 +245,7 @@ def _state(reported: Any, display: DisplayGrid) -> ViewerState:
             Modality(reported["modality"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError):
-        return ViewerState(Plane.AXIAL, centre, Modality.FLAIR)
+        return ViewerState(Plane.AXIAL, display.study_voxel(start), Modality.FLAIR)
 
 
 def _inside(voxel: Voxel, shape: Voxel) -> Voxel:

@@ -27,7 +27,7 @@ _PRIVATE = {**_PROTECTED, "Cache-Control": "no-store, private"}
 
 
 def frontend_version() -> str:
-    """Changes with any byte of the front end, so that a browser may keep it for ever."""
+    """Hash the front end: a new address for any new byte lets a browser keep what it has."""
     digest = hashlib.sha256()
     for path in sorted(FRONTEND.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -100,7 +100,7 @@ class ScanStore:
             return tokens
 
     def payload(self, token: str) -> Future[Payload] | None:
-        """The volume at an address, perhaps still being encoded; None if the address is dead."""
+        """Find the volume at an address, perhaps not encoded yet; None if the address is dead."""
         with self._lock:
             for publication in self._publications:
                 if token in publication.payloads:

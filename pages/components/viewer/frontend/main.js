@@ -109,6 +109,7 @@ class Viewer {
 
   open(data) {
     startStudy(this.settings, data.scans[0].token, data.grid);
+    if (!this.settings.lookedAround) this.settings.cursor = [...data.start];
     const probabilities = data.segmentation?.probabilities.map((p) => p.token) ?? [];
     const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, ...probabilities].filter(Boolean);
     const others = [...viewers.values()].filter((v) => v !== this && v.data);
@@ -151,10 +152,6 @@ class Viewer {
     if (labels && !this.counts) {
       const anyLabel = membership(data.segmentation.labels.flatMap((layer) => layer.members));
       this.counts = slicesHolding(labels.values, data.grid.shape, anyLabel);
-      if (settings.segmentation !== data.segmentation.token) {
-        settings.segmentation = data.segmentation.token;
-        if (!settings.lookedAround) this.goToHeart("axial");
-      }
       for (const pane of this.panes) this.drawStrip(pane);
     }
     this.refresh();
@@ -361,13 +358,12 @@ class Viewer {
     const counts = this.counts[PLANES[pane.plane].w];
     const most = Math.max(...counts, 1);
     const context = strip.getContext("2d");
-    context.fillStyle = getComputedStyle(this.frame).getPropertyValue("--accent") || "#888";
-    const wide = strip.width / counts.length;
-    counts.forEach((count, n) => {
-      if (!count) return;
-      const tall = (0.25 + 0.75 * Math.sqrt(count / most)) * strip.height;
-      context.fillRect(n * wide, strip.height - tall, Math.ceil(wide), tall);
-    });
+    context.fillStyle = getComputedStyle(strip).color;
+    for (let x = 0; x < strip.width; x++) {
+      const count = counts[Math.floor((x * counts.length) / strip.width)];
+      const tall = count && Math.round((0.25 + 0.75 * Math.sqrt(count / most)) * strip.height);
+      context.fillRect(x, strip.height - tall, 1, tall);
+    }
   }
 
   // ---- reading ----------------------------------------------------------------------------------
@@ -378,7 +374,7 @@ class Viewer {
     const { shape } = data.grid;
     const lines = [
       ["Voxel", transform(data.grid.toStudy, cursor).map(Math.round).join(", ")],
-      ["Position", position(transform(data.grid.affine, cursor))],
+      ["Position, mm", position(transform(data.grid.affine, cursor))],
     ];
     for (const scan of data.scans) {
       const volume = loaded(scan.token);
@@ -712,5 +708,5 @@ function tidy(value) {
 
 // Millimetres with the patient's directions instead of signs: "R 12.0  P 3.5  S 40.0".
 function position(mm) {
-  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join("  ") + " mm";
+  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join("  ");
 }

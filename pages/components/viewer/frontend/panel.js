@@ -126,7 +126,7 @@ export class Panel {
     this.toolbar.replaceChildren(this.scan.node, this.layout.node, this.tool.node, this.buttons);
     const open = data.segmentation;
     this.side.replaceChildren(
-      ...(open ? [this.buildOverlay(data), this.buildTumour()] : []),
+      ...(open ? [this.buildOverlay(data)] : []),
       this.buildReadout(data),
       this.buildDisplay(data),
     );
@@ -161,30 +161,31 @@ export class Panel {
       this.legend,
       this.map,
       this.mapScale,
+      this.buildTumour(),
     );
   }
 
   buildTumour() {
     const viewer = this.viewer;
     const button = (face, hint, act) => element("button", { type: "button", title: hint, "aria-label": hint, onclick: act }, face);
-    return section(
-      "Slices with tumour",
-      element(
-        "div",
-        { class: "choice even" },
-        button("Previous", "Previous slice with tumour (B)", () => viewer.toTumour(-1)),
-        button("Largest", "Slice with the largest tumour (L)", () => viewer.toLargest()),
-        button("Next", "Next slice with tumour (N)", () => viewer.toTumour(1)),
-      ),
+    return element(
+      "div",
+      { class: "choice even", role: "group", "aria-label": "Slices with tumour" },
+      button("‹ Tumour", "Previous slice with tumour (B)", () => viewer.toTumour(-1)),
+      button("Largest", "Slice with the largest tumour (L)", () => viewer.toLargest()),
+      button("Tumour ›", "Next slice with tumour (N)", () => viewer.toTumour(1)),
     );
   }
 
   buildReadout(data) {
-    const names = ["Voxel", "Position", ...data.scans.map((scan) => scan.title)];
+    const names = ["Voxel", "Position, mm", ...data.scans.map((scan) => scan.title)];
     if (data.segmentation) names.push("Label", ...data.segmentation.probabilities.map((p) => `P(${p.title.toLowerCase()})`));
     this.readout = new Map(names.map((name) => [name, element("dd", {}, "–")]));
     const list = element("dl", { class: "readout" });
-    for (const [name, value] of this.readout) list.append(element("dt", {}, name), value);
+    const scans = new Set(data.scans.map((scan) => scan.title));
+    for (const [name, value] of this.readout) {
+      list.append(element("div", { class: scans.has(name) ? "half" : "" }, element("dt", {}, name), value));
+    }
     return section("At the cross-hair", list);
   }
 

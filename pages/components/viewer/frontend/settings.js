@@ -42,7 +42,6 @@ export function startStudy(settings, id, grid) {
     views: { axial: neutralView(), coronal: neutralView(), sagittal: neutralView() },
     box: grid.shape.map((n) => [0, n - 1]),
     boxIsTissue: false,
-    segmentation: null,
     lookedAround: false,
   });
 }
@@ -64,7 +63,7 @@ function fresh() {
     marks: true,
     overlay: true,
     style: "both",
-    opacity: 0.35,
+    opacity: 0.25,
     scheme: "labels",
     off: {}, // legend entries that are switched off
     colours: {}, // legend entries whose colour the reader has changed
