@@ -171,10 +171,19 @@ def test_enhancing_foci_in_one_oedema_are_not_measured_as_one() -> None:
     assert [found.voxels for found in as_rano_counts] == [6, 4]
 
 
-@pytest.mark.parametrize(("pixels", "measurable"), [(10, True), (9, False)])
+@pytest.mark.parametrize(
+    ("longest_mm", "perpendicular_mm", "measurable"),
+    [(10.0, 10.0, True), (30.0, 9.99, False), (9.99, 9.99, False)],
+)
 def test_measurable_means_both_diameters_reach_ten_millimetres(
-    pixels: int, measurable: bool
+    longest_mm: float, perpendicular_mm: float, measurable: bool
 ) -> None:
+    ends = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0))
+    assert Diameters(longest_mm, perpendicular_mm, 0, ends, ends).measurable is measurable
+
+
+@pytest.mark.parametrize(("pixels", "measurable"), [(12, True), (8, False)])
+def test_only_measurable_lesions_enter_the_sum(pixels: int, measurable: bool) -> None:
     disc = np.zeros((40, 40, 3), np.uint8)
     disc[5:35, 5 : 5 + pixels, 1] = Label.ET
     disc[5:35, 5 : 5 + pixels, 1][[0, 0, -1, -1], [0, -1, 0, -1]] = 0
@@ -227,12 +236,13 @@ def test_lesion_states_its_volume_place_and_extent_in_millimetres() -> None:
 
 
 def test_each_lesion_is_measured_alone() -> None:
-    labels = box((2, 6), (2, 6), (2, 6)) | box((5, 9), (9, 12), (4, 9))  # their boxes overlap
-    first, second = lesions(labels, Grid(labels.shape, np.eye(4)))
-    assert (first.voxels, second.voxels) == (64, 60)
-    assert first.extent_mm == (4, 4, 4)
-    assert second.extent_mm == (4, 3, 5)
-    assert first.volumes_ml[Region.ET] == pytest.approx(0.064)
+    bent = box((2, 12), (2, 4), (2, 4)) | box((2, 4), (2, 12), (2, 4))  # 40 + 40 - 8 voxels
+    inside_the_bend = box((8, 11), (8, 11), (2, 4))
+    first, second = lesions(bent | inside_the_bend, Grid(bent.shape, np.eye(4)))
+    assert (first.voxels, second.voxels) == (72, 18)
+    assert first.extent_mm == (10, 10, 2)
+    assert second.extent_mm == (3, 3, 2)
+    assert first.volumes_ml[Region.ET] == pytest.approx(0.072)
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))

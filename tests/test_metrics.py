@@ -82,6 +82,12 @@ def test_single_voxels_are_as_far_apart_as_the_affine_says(
     assert metrics.hd95_mm(here, there, grid) == pytest.approx(distance_mm)
 
 
+def test_distances_on_a_sheared_grid_are_those_of_the_patient() -> None:
+    here = cube((10, 1, 1), size=1)
+    straight_above = cube((7, 1, 2), size=1)  # -3 * (1, 0, 0) + (3, 0, 4) = (0, 0, 4) mm
+    assert metrics.hd95_mm(here, straight_above, SHEARED) == pytest.approx(4)
+
+
 def test_hd95_of_parallel_sheets_is_their_distance() -> None:
     sheet = np.zeros(SHAPE, bool)
     sheet[:, :, 5] = True
@@ -110,6 +116,12 @@ def test_only_the_outer_shell_of_a_solid_is_its_surface() -> None:
     assert distances.size == 7**3 - 5**3 + 1
     assert distances.min() == pytest.approx(3)
     assert distances.max() == pytest.approx(np.sqrt(27))
+
+
+def test_a_voxel_whose_six_faces_are_covered_is_not_surface() -> None:
+    cross = np.zeros(SHAPE, bool)
+    cross[10, 10, 9:12] = cross[10, 9:12, 10] = cross[9:12, 10, 10] = True
+    assert metrics.surface_distances_mm(cross, cross, CANONICAL).size == 2 * 6
 
 
 def test_a_mask_that_leaves_the_array_has_a_surface_at_its_edge() -> None:
@@ -177,6 +189,22 @@ def test_dilation_by_three_merges_lesions_up_to_six_voxels_apart(gap: int, lesio
 def test_prediction_near_a_lesion_belongs_to_it_without_overlap() -> None:
     beside = cube((14 + 2, 10, 10))  # two voxels of air between, inside the dilation
     assert metrics.lesion_scores(beside, ONE, CANONICAL) == LesionScores(0.0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("beyond_the_corner", "false"),
+    [
+        pytest.param((3, 3, 0), 0, id="three steps over edges"),
+        pytest.param((3, 3, 1), 1, id="three steps cannot go over corners"),
+        pytest.param((4, 0, 0), 1, id="four steps"),
+    ],
+)
+def test_dilation_goes_three_times_over_faces_and_edges(
+    beyond_the_corner: tuple[int, int, int], false: int
+) -> None:
+    i, j, k = beyond_the_corner
+    speck = cube((13 + i, 13 + j, 13 + k), size=1)
+    assert metrics.lesion_scores(ONE | speck, ONE, CANONICAL).false == false
 
 
 def test_diagonal_neighbours_are_one_predicted_lesion() -> None:

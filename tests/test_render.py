@@ -196,6 +196,7 @@ def test_key_slice_has_the_largest_tumour_area(plane: Plane) -> None:
     labels[3:6, 3:6, 3:6] = Label.ED
     labels[4, 4, 4] = Label.BACKGROUND
     labels[5, 6, 5] = labels[6, 5, 5] = labels[5, 5, 6] = Label.ET  # 10 voxels in each slice 5
+    labels[14:16, 14:16, 14:16] = Label.ET  # less tumour, but more of it enhances
     assert key_slice(labels, grid, plane) == 5
 
 

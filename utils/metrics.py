@@ -137,7 +137,7 @@ def score(predicted: Labels, reference: Labels, grid: Grid) -> dict[Region, Regi
         If an array does not fit the grid.
     """
     _refuse_misfits(predicted, reference, grid)
-    box = _bounding_box((predicted > 0) | (reference > 0), margin=LESION_DILATIONS)
+    box = _bounding_box((predicted > 0) | (reference > 0))
     predicted, reference = predicted[box], reference[box]
     return {
         region: _score_region(region.mask(predicted), region.mask(reference), grid)
@@ -223,7 +223,7 @@ def lesion_scores(predicted: Mask, reference: Mask, grid: Grid) -> LesionScores:
     4. Reference lesions of 50 mm3 or less are left out (their matches are no false positives).
     5. The score is the sum of Dice over reference lesions plus false positives; 1 if none is left.
     """
-    box = _bounding_box(predicted | reference, margin=LESION_DILATIONS)
+    box = _bounding_box(predicted | reference)
     predicted, reference = predicted[box], reference[box]
     zones, zone_count = _lesion_zones(reference)
     parts, part_count = ndimage.label(predicted, _WITH_CORNERS)
@@ -294,14 +294,17 @@ def _surface(mask: Mask) -> Mask:
     return surface
 
 
-def _bounding_box(mask: Mask, margin: int) -> Box:
-    """Slices that cut `mask` out with a margin; of length 0 if it is empty."""
+def _bounding_box(mask: Mask) -> Box:
+    """Slices that cut `mask` out; of length 0 if it is empty.
+
+    No margin is needed: outside the array counts as background for surfaces, and a dilation clipped
+    to a box reaches and joins the same voxels of that box.
+    """
     box = []
     for axis in range(mask.ndim):
         others = tuple(a for a in range(mask.ndim) if a != axis)
         indices = np.flatnonzero(mask.any(axis=others))
-        first, last = (indices[0], indices[-1] + 1) if indices.size else (margin, 0)
-        box.append(slice(max(first - margin, 0), last + margin))
+        box.append(slice(indices[0], indices[-1] + 1) if indices.size else slice(0, 0))
     return tuple(box)
 
 
