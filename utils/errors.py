@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Shown verbatim, without a traceback: says what is wrong, in which file, and what to do next."""
+    """Shown verbatim, without a traceback: what is wrong, in which file, what to do next."""
 
 
 class UnreadableVolumeError(UserError):
@@ -23,3 +23,33 @@ class EmptyStudyError(UserError):
 
 class ModelError(UserError):
     """The model files are missing, damaged or do not belong together."""
+
+
+class UnreadableArchiveError(UserError):
+    """The ZIP file cannot be opened, or would unpack to something unreasonable."""
+
+
+class AmbiguousFileError(UserError):
+    """Two files could be the same modality; choosing one would be guessing."""
+
+
+class ImplausibleStudyError(UserError):
+    """Scans that are each readable but cannot be one visit of one patient."""
+
+
+class MaskNotVerifiedError(UserError):
+    """A written mask did not read back as it should have."""
+
+
+class RefusedStudyError(UserError):
+    """Everything that is wrong with a study, so that one round of corrections is enough.
+
+    Attributes
+    ----------
+    errors : tuple of UserError
+        One for each finding, in the order of the scans.
+    """
+
+    def __init__(self, errors: tuple[UserError, ...]) -> None:
+        super().__init__("\n\n".join(map(str, errors)))
+        self.errors = errors

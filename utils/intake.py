@@ -1,0 +1,437 @@
+"""The gate: uploaded files in, a study that may be segmented out, or every reason why not."""
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypedDict
+
+from utils.errors import (
+    AmbiguousFileError,
+    GridMismatchError,
+    ImplausibleStudyError,
+    MissingModalityError,
+    RefusedStudyError,
+    UnreadableArchiveError,
+    UnreadableVolumeError,
+    UserError,
+)
+from utils.filename import assign, candidates, display_name, is_segmentation, label_of
+from utils.grid import Grid
+from utils.nifti import read_nifti
+from utils.notice import Notice
+from utils.plausibility import (
+    DIFFERENT_OUTLINE,
+    SAME_OUTLINE,
+    duplicate_errors,
+    grid_notices,
+    likely_arrangement,
+    outline_overlaps,
+    scan_doubts,
+)
+from utils.study import GRID_TOLERANCE_MM, Modality, Study
+from utils.volume import Volume
+
+__all__ = [
+    "Intake", "Light", "Reading", "Review", "Verdict", "assign", "check", "display_name",
+    "open_study", "read_scan", "read_study_folder", "review", "unzip",
+]  # fmt: skip
+
+MAX_FILE_BYTES = 400 * 2**20
+"""Largest file read from disk; an uncompressed scan of ``header.MAX_VOXELS`` doubles fits."""
+
+MAX_ZIP_FILES = 1000
+MAX_ZIP_BYTES = 512 * 2**20
+
+
+class Light(StrEnum):
+    """Verdict on one scan as the page shows it."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+class Verdict(TypedDict):
+    """Verdict on a study as the command line prints it, in JSON."""
+
+    verdict: str
+    notices: list[str]
+    errors: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One file read for one slot: its volume, or why there is none.
+
+    Attributes
+    ----------
+    modality : Modality
+        The slot.
+    sha256 : str
+        Hash of the bytes as uploaded.
+    volume : Volume or None
+        None if `error` says why.
+    notices : tuple of Notice
+        Repairs made, and doubts about this scan alone.
+    error : UserError or None
+        The refusal.
+    """
+
+    modality: Modality
+    sha256: str
+    volume: Volume | None
+    notices: tuple[Notice, ...] = ()
+    error: UserError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """All that is known about a study, complete or not, for a traffic light per scan.
+
+    Attributes
+    ----------
+    readings : Mapping[Modality, Reading]
+        The scans that were given.
+    errors : tuple of (UserError, frozenset of Modality)
+        What the scans together are refused for, and which slots it concerns.
+    notices : tuple of (Notice, frozenset of Modality)
+        What must be known about the scans together.
+    """
+
+    readings: Mapping[Modality, Reading]
+    errors: tuple[tuple[UserError, frozenset[Modality]], ...]
+    notices: tuple[tuple[Notice, frozenset[Modality]], ...]
+
+    def light(self, modality: Modality) -> Light:
+        """Red if the scan is refused, amber if it needs an explicit "go on", else green."""
+        if self._errors(modality):
+            return Light.RED
+        return Light.AMBER if any(n.consent for n in self._notices(modality)) else Light.GREEN
+
+    def reasons(self, modality: Modality) -> tuple[str, ...]:
+        """Sentences behind the light: refusals, then repairs and doubts."""
+        found = [str(e) for e in self._errors(modality)]
+        return (*found, *(n.text for n in self._notices(modality)))
+
+    def all_errors(self) -> tuple[UserError, ...]:
+        """Every refusal, those of single scans first."""
+        own = [r.error for r in self.readings.values() if r.error]
+        return (*own, *(error for error, _ in self.errors))
+
+    def all_notices(self) -> tuple[Notice, ...]:
+        """Every notice, those of single scans first."""
+        own = [n for r in self.readings.values() for n in r.notices]
+        return (*own, *(notice for notice, _ in self.notices))
+
+    def intake(self) -> "Intake":
+        """Return the study, if nothing speaks against it.
+
+        Raises
+        ------
+        UserError
+            The one thing that is wrong, or a `RefusedStudyError` that holds all.
+        """
+        errors = self.all_errors()
+        if errors:
+            raise errors[0] if len(errors) == 1 else RefusedStudyError(errors)
+        scans = {m: r.volume for m, r in self.readings.items() if r.volume is not None}
+        hashes = {m: r.sha256 for m, r in self.readings.items()}
+        return Intake(Study(scans), self.all_notices(), hashes)
+
+    def _errors(self, modality: Modality) -> list[UserError]:
+        reading = self.readings.get(modality)
+        own = [reading.error] if reading is not None and reading.error else []
+        return own + [error for error, concerned in self.errors if modality in concerned]
+
+    def _notices(self, modality: Modality) -> list[Notice]:
+        reading = self.readings.get(modality)
+        own = list(reading.notices) if reading is not None else []
+        return own + [notice for notice, concerned in self.notices if modality in concerned]
+
+
+@dataclass(frozen=True, eq=False)
+class Intake:
+    """A study that may be segmented, and what must be known about it.
+
+    Attributes
+    ----------
+    study : Study
+        Four repaired scans on one grid.
+    notices : tuple of Notice
+        Repairs and doubts; run nothing before those with `consent` were accepted.
+    sha256 : Mapping[Modality, str]
+        Hashes of the bytes as uploaded.
+    """
+
+    study: Study
+    notices: tuple[Notice, ...]
+    sha256: Mapping[Modality, str]
+
+
+def open_study(scans: Mapping[Modality, tuple[str, bytes]]) -> Intake:
+    """Read four uploads as one study.
+
+    Parameters
+    ----------
+    scans : Mapping[Modality, (str, bytes)]
+        Client's file name and content of each slot. Messages name the slot, never the patient that
+        the file name may hold.
+
+    Raises
+    ------
+    UserError
+        Naming each scan that cannot be used, why, and what to do.
+    """
+    return review({m: read_scan(m, *scans[m]) for m in Modality if m in scans}).intake()
+
+
+def read_scan(modality: Modality, name: str, data: bytes) -> Reading:
+    """Judge one file on its own; never raises for what the file holds."""
+    subject = f"{modality.title} scan ({label_of(name)})"
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        volume, notices = read_nifti(data, subject)
+    except UserError as error:
+        return Reading(modality, sha256, None, error=error)
+    notices += scan_doubts(modality, volume, subject)
+    stated = next(iter(assign([name])), modality)
+    if stated is not modality:
+        text = f"{subject}: the file name says {stated.title}; check that it is in the right slot."
+        notices += (Notice("name-contradicts-slot", subject, text, consent=True),)
+    return Reading(modality, sha256, volume, notices)
+
+
+def review(readings: Mapping[Modality, Reading]) -> Review:
+    """Judge the scans together: grid, duplicates, brain outlines, contrasts."""
+    errors: list[tuple[UserError, frozenset[Modality]]] = []
+    missing = frozenset(Modality) - readings.keys()
+    if missing:
+        errors.append((_missing(missing), missing))
+    scans = {m: r.volume for m, r in readings.items() if r.volume is not None}
+    errors += _grid_errors(scans)
+    if not errors:
+        errors += [(e, frozenset(scans)) for e in duplicate_errors(scans)]
+    notices: list[tuple[Notice, frozenset[Modality]]] = []
+    if not errors and len(scans) > 1:
+        errors, notices = _judge_anatomy(readings, scans)
+    if scans:
+        shared = next(iter(scans.values())).grid
+        notices += [(n, frozenset(scans)) for n in grid_notices(shared)]
+    return Review(dict(readings), tuple(errors), tuple(notices))
+
+
+def read_study_folder(folder: Path) -> Intake:
+    """Read the four scans of a folder, found by their names.
+
+    Raises
+    ------
+    UserError
+        Naming each scan that is missing, ambiguous or unusable.
+    """
+    return _review_folder(folder).intake()
+
+
+def check(folder: Path) -> Verdict:
+    """Run the gate alone over a folder; never raises for what it holds."""
+    try:
+        found = _review_folder(folder)
+        errors = [str(error) for error in found.all_errors()]
+        notices = [notice.text for notice in found.all_notices()]
+    except UserError as error:
+        errors, notices = [str(error)], []
+    verdict = "refuse" if errors else "notice" if notices else "accept"
+    return Verdict(verdict=verdict, notices=notices, errors=errors)
+
+
+def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
+    """Unpack the scans of a ZIP file in memory.
+
+    Returns
+    -------
+    list of (str, bytes)
+        Base name and content of every file that may be a scan; folders, resource forks,
+        segmentations and sidecars are left out. Nothing is written, so no path can lead anywhere.
+
+    Raises
+    ------
+    UnreadableArchiveError
+        If it is no ZIP file, damaged, locked, or would unpack to too much.
+    """
+    subject = display_name(name)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [e for e in archive.infolist() if not e.is_dir() and _may_be_scan(e.filename)]
+            _check_archive(entries, len(archive.infolist()), subject)
+            return [(_base(e.filename), _content(archive, e, subject)) for e in entries]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file is damaged or of an unknown kind. Zip the scans again."
+        ) from error
+
+
+def _review_folder(folder: Path) -> Review:
+    found = candidates(_file_names(folder))
+    doubles = {m: names for m, names in found.items() if len(names) > 1}
+    if doubles:
+        raise AmbiguousFileError(
+            " ".join(
+                f"{len(names)} files could be {m.title} ({', '.join(map(label_of, names))})."
+                for m, names in doubles.items()
+            )
+            + " Keep one file for each modality."
+        )
+    return review({m: _read_file(m, folder / names[0]) for m, names in found.items()})
+
+
+def _file_names(folder: Path) -> list[str]:
+    """Paths inside a study folder, its own files first; subfolders only if it has none."""
+    if not folder.is_dir():
+        raise MissingModalityError("The study folder does not exist. Give the folder of the scans.")
+    own = sorted(p.name for p in folder.iterdir() if p.is_file())
+    if candidates(own):
+        return own
+    below = (p for p in folder.glob("*/*") if p.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in below)
+
+
+def _read_file(modality: Modality, path: Path) -> Reading:
+    subject = f"{modality.title} scan ({label_of(path.name)})"
+    try:
+        size = path.stat().st_size
+        if size <= MAX_FILE_BYTES:
+            return read_scan(modality, path.name, path.read_bytes())
+        reason = f"the file is too large ({size / 2**20:,.0f} MB of at most {MAX_FILE_BYTES >> 20})"
+    except OSError:
+        reason = "the file cannot be opened"
+    error = UnreadableVolumeError(f"{subject}: {reason}. Check the file and try again.")
+    return Reading(modality, "", None, error=error)
+
+
+def _missing(modalities: frozenset[Modality]) -> MissingModalityError:
+    titles = [m.title for m in Modality if m in modalities]
+    listed = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+    return MissingModalityError(
+        f"This study lacks {listed}. Add the missing scan, with its modality in the file name "
+        "(flair, t1, t1ce, t2), and try again."
+    )
+
+
+def _grid_errors(
+    scans: Mapping[Modality, Volume],
+) -> list[tuple[UserError, frozenset[Modality]]]:
+    """One error with a table of all grids if any two differ by more than the tolerance."""
+    grids = {m: scan.grid for m, scan in scans.items()}
+    if len(grids) < 2:
+        return []
+    reference = next(iter(grids.values()))
+    shifts = {m: reference.displacement_mm(grid) for m, grid in grids.items()}
+    if max(shifts.values()) <= GRID_TOLERANCE_MM:
+        return []
+    table = "\n".join(f"- {m.title}: {_grid_row(grids[m], shifts[m])}" for m in grids)
+    error = GridMismatchError(
+        f"The scans do not share one voxel grid:\n{table}\n\n"
+        "Co-register them to one of the four and upload them again."
+    )
+    return [(error, frozenset(grids))]
+
+
+def _grid_row(grid: Grid, shift_mm: float) -> str:
+    voxels = " x ".join(map(str, grid.shape))
+    spacing = " x ".join(f"{size:.2f}" for size in grid.spacing_mm)
+    origin = ", ".join(f"{mm:.1f}" for mm in grid.affine[:3, 3])
+    row = f"{voxels} voxels of {spacing} mm, {grid.orientation}, first voxel at ({origin}) mm"
+    if GRID_TOLERANCE_MM < shift_mm < float("inf"):
+        row += f", off by {shift_mm:.1f} mm"
+    return row
+
+
+def _judge_anatomy(
+    readings: Mapping[Modality, Reading], scans: Mapping[Modality, Volume]
+) -> tuple[list[tuple[UserError, frozenset[Modality]]], list[tuple[Notice, frozenset[Modality]]]]:
+    """Brain outlines and contrasts; outlines are comparable only where no skull is left."""
+    if any(n.code == "skull" for m in scans for n in readings[m].notices):
+        return [], []
+    overlaps = outline_overlaps(scans)
+    worst = min(overlaps, key=overlaps.__getitem__)
+    amount = f"{overlaps[worst]:.0%} overlap"
+    if overlaps[worst] < DIFFERENT_OUTLINE:
+        error = ImplausibleStudyError(
+            f"The brain in {worst.title} has another outline than in the other scans ({amount}): "
+            "they seem to come from two patients. Choose four scans of one visit, co-registered."
+        )
+        return [(error, frozenset({worst}))], []
+    notices = []
+    if overlaps[worst] < SAME_OUTLINE:
+        text = (
+            f"The brain in {worst.title} has a slightly different outline ({amount}); make sure "
+            "that the four scans are of one patient and co-registered."
+        )
+        notices.append((Notice("outline", worst.title, text, consent=True), frozenset({worst})))
+    if len(scans) == len(Modality):
+        notices += _swap_notices(scans)
+    return [], notices
+
+
+def _swap_notices(
+    scans: Mapping[Modality, Volume],
+) -> list[tuple[Notice, frozenset[Modality]]]:
+    suspected = likely_arrangement(scans)
+    if not suspected:
+        return []
+    pairs = ", ".join(
+        f"the scan in slot {s.title} looks like {m.title}" for s, m in suspected.items()
+    )
+    subject = ", ".join(slot.title for slot in suspected)
+    text = f"Scans may be in the wrong slots: {pairs}. Compare the thumbnails before you go on."
+    return [(Notice("swapped", subject, text, consent=True), frozenset(suspected))]
+
+
+def _may_be_scan(path: str) -> bool:
+    return bool(candidates([path])) or (
+        path.lower().endswith((".nii", ".nii.gz"))
+        and not path.startswith("__MACOSX/")
+        and not _base(path).startswith(".")
+        and not is_segmentation(path)
+    )
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _check_archive(entries: list[zipfile.ZipInfo], total: int, subject: str) -> None:
+    if total > MAX_ZIP_FILES:
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file holds {total:,} files (at most {MAX_ZIP_FILES:,}). "
+            "Zip the four scans alone."
+        )
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file is locked with a password. Zip the scans without one."
+        )
+    promised = sum(entry.file_size for entry in entries)
+    if promised > MAX_ZIP_BYTES:
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file would unpack to {promised / 2**20:,.0f} MB (at most "
+            f"{MAX_ZIP_BYTES >> 20}). Zip the four scans alone."
+        )
+    if not entries:
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file holds no NIfTI scan. Zip the four .nii.gz files."
+        )
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, subject: str) -> bytes:
+    """Content of one entry; never more than it announced."""
+    with archive.open(entry) as file:
+        content = file.read(entry.file_size + 1)
+    if len(content) > entry.file_size:
+        raise UnreadableArchiveError(
+            f"{subject}: a file in the ZIP is larger than it says. Zip the scans again."
+        )
+    return content

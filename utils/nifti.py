@@ -1,0 +1,249 @@
+"""NIfTI bytes to Volume and back: the sole reader and writer.
+
+Two independent readers, nibabel and SimpleITK, look at every scan that comes in and at every mask
+that goes out. Where they disagree there is no knowing which the next program will side with.
+"""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from utils.errors import MaskNotVerifiedError
+from utils.filename import display_name
+from utils.grid import Grid
+from utils.header import Header, parse_header
+from utils.intensity import repair
+from utils.notice import Notice
+from utils.study import GRID_TOLERANCE_MM
+from utils.upload import read_head, refuse, unpacked
+from utils.volume import Volume
+
+DESCRIPTION = b"brain-tumour-segmentation; research use only"
+VOXELS_START = 352
+READER_TOLERANCE_MM = 1e-3
+"""How far two readers may place a corner apart; what float32 header fields can round away."""
+
+_QFORM_CODE = 252  # byte offset of that NIfTI-1 field
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_nifti(data: bytes, name: str) -> tuple[Volume, tuple[Notice, ...]]:
+    """Read one uploaded scan.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of a ``.nii`` or ``.nii.gz`` file, whatever its name says.
+    name : str
+        How messages name the scan.
+
+    Returns
+    -------
+    volume : Volume
+        Finite float32 values, air 0, on the file's grid.
+    notices : tuple of Notice
+        Every repair that was made.
+
+    Raises
+    ------
+    UnreadableVolumeError
+        If anything about the file leaves doubt about its voxels or its orientation.
+    """
+    subject = display_name(name)
+    header, notices = parse_header(read_head(data, subject), subject)
+    with unpacked(data, subject, header.promised) as (path, extra):
+        values = _agreed_values(path, header, subject)
+    if extra:
+        text = f"{subject}: {extra:,} extra bytes behind the voxels were ignored."
+        notices = (*notices, Notice("extra-bytes", subject, text))
+    values, repairs = repair(values, subject, scaled=header.scaled)
+    return Volume(values, header.grid), (*notices, *repairs)
+
+
+def write_labels(labels: NDArray[np.uint8], grid: Grid) -> bytes:
+    """Write a mask that lies exactly on the scan it was made from.
+
+    Parameters
+    ----------
+    labels : (I, J, K) uint8 array
+        One label a voxel.
+    grid : Grid
+        The scan's grid; its `forms`, if it has any, are repeated bit for bit.
+
+    Returns
+    -------
+    bytes
+        A ``.nii.gz`` file, the same for the same mask: no time, no name, no text of the upload.
+
+    Raises
+    ------
+    MaskNotVerifiedError
+        If nibabel or SimpleITK reads anything else back.
+    """
+    if labels.dtype != np.uint8:
+        raise MaskNotVerifiedError(_unverified(f"its labels are {labels.dtype}, not bytes"))
+    stored = _mask_header(grid).binaryblock + b"\0" * 4 + labels.tobytes(order="F")
+    data = gzip.compress(stored, compresslevel=6, mtime=0)
+    verify_labels(data, labels, grid)
+    return data
+
+
+def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
+    """Read a written mask back with nibabel and with SimpleITK.
+
+    Raises
+    ------
+    MaskNotVerifiedError
+        Unless both find this shape, this position and these labels, and the forms are the grid's.
+    """
+    header = nib.Nifti1Header(read_head(data, "The mask")[:348], check=False)
+    if _form_fields(header) != _form_fields(_mask_header(grid)):
+        raise MaskNotVerifiedError(_unverified("its header does not repeat the scan's"))
+    with unpacked(data, "The mask", VOXELS_START + labels.size) as (path, _):
+        readings = [(*_read_with_nibabel(path), [grid.affine])]
+        readings.append((*_read_with_itk(path), _stated_affines(header)))
+    for values, affine, expected in readings:
+        if values.dtype != np.uint8 or not np.array_equal(values, labels):
+            raise MaskNotVerifiedError(_unverified("its labels changed"))
+        shift = min(_shift_mm(grid.shape, affine, stated) for stated in expected)
+        if shift > READER_TOLERANCE_MM:
+            raise MaskNotVerifiedError(_unverified(f"it moved by {shift:.3f} mm"))
+
+
+def _agreed_values(path: Path, header: Header, subject: str) -> NDArray[np.float32]:
+    """Voxel values as both readers see them; those of nibabel, cast to float32."""
+    try:
+        stored, affine = _read_with_nibabel(path)
+    except (HeaderDataError, ImageFileError, ValueError, OSError):
+        refuse(subject, "the header is damaged (nibabel cannot read it)", "Export the scan again")
+    shape = header.grid.shape
+    if _shift_mm(shape, affine, header.grid.affine) > READER_TOLERANCE_MM:
+        _refuse_disagreement(subject, "where the scan lies")
+    values = _as_float32(stored).reshape(shape)
+    if header.version == 1:  # this ITK reads no NIfTI-2
+        if header.forms_differ:
+            _blank_qform_code(path)  # ITK may prefer the qform; the sform is what both shall read
+        _compare_with_itk(path, values, header, subject)
+    return values
+
+
+def _compare_with_itk(
+    path: Path, values: NDArray[np.float32], header: Header, subject: str
+) -> None:
+    try:
+        witness, affine = _read_with_itk(path)
+    except RuntimeError:
+        refuse(subject, "the header is damaged (ITK cannot read it)", "Export the scan again")
+    if witness.size != values.size:
+        _refuse_disagreement(subject, "its size")
+    # qform and sform may differ by the tolerance, and ITK is free to choose
+    if _shift_mm(header.grid.shape, affine, header.grid.affine) > 1.01 * GRID_TOLERANCE_MM:
+        _refuse_disagreement(subject, "where the scan lies")
+    if not _same_values(values, _as_float32(witness).reshape(values.shape)):
+        _refuse_disagreement(subject, "the voxel values")
+
+
+def _read_with_nibabel(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    image = nib.load(path, mmap=False)
+    return np.asanyarray(image.dataobj), np.asarray(image.affine)  # type: ignore[attr-defined]
+
+
+def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Values in (I, J, K, ...) order and the affine in RAS+."""
+    reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(str(path))
+    image = reader.Execute()
+    axes = image.GetDimension()
+    direction = np.reshape(image.GetDirection(), (axes, axes))[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * image.GetSpacing()[:3]
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return SimpleITK.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine
+
+
+def _same_values(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    if np.array_equal(first, second):
+        return True
+    # scaled values may differ in the last bit of a float32, and NaN differs from itself
+    return np.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def _as_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `repair`
+        return np.array(values, dtype=np.float32, order="F")
+
+
+def _shift_mm(
+    shape: tuple[int, int, int], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> float:
+    """Largest distance between matching corners of one array under two affines."""
+    if not np.isfinite(first).all() or abs(np.linalg.det(first)) < 1e-9:
+        return float("inf")
+    return Grid(shape, first).displacement_mm(Grid(shape, second))
+
+
+def _blank_qform_code(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(_QFORM_CODE)
+        file.write(b"\0\0")
+
+
+def _mask_header(grid: Grid) -> nib.Nifti1Header:
+    """Make the header of a mask on a grid: geometry and data type, none of the upload's text."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(grid.shape)
+    header.set_xyzt_units("mm")
+    header["vox_offset"] = VOXELS_START
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["descrip"] = DESCRIPTION
+    if grid.forms is None:
+        header.set_sform(grid.affine, 1)
+        header.set_qform(grid.affine, 1)
+        return header
+    forms = grid.forms
+    header["qform_code"], header["sform_code"] = forms.qform_code, forms.sform_code
+    header["pixdim"][:4] = forms.pixdim
+    for axis, value in zip("bcd", forms.quaternion, strict=True):
+        header[f"quatern_{axis}"] = value
+    for axis, value in zip("xyz", forms.offset, strict=True):
+        header[f"qoffset_{axis}"] = value
+    for axis, row in zip("xyz", np.reshape(forms.srow, (3, 4)), strict=True):
+        header[f"srow_{axis}"] = row
+    return header
+
+
+def _form_fields(header: nib.Nifti1Header) -> bytes:
+    """Cut out the bytes that state a grid: dim, pixdim, both codes, quaternion, offset and srow."""
+    block = header.binaryblock
+    return bytes(block[40:56] + block[76:92] + block[252:328])
+
+
+def _stated_affines(header: nib.Nifti1Header) -> list[NDArray[np.float64]]:
+    """List the affines of a header, sform first; ITK uses one or the other where they differ."""
+    stated = []
+    if header["sform_code"] > 0:
+        stated.append(header.get_sform())
+    if header["qform_code"] > 0:
+        stated.append(header.get_qform())
+    return stated
+
+
+def _refuse_disagreement(subject: str, about: str) -> None:
+    refuse(
+        subject,
+        f"two programs that read this file (nibabel and ITK) disagree on {about}",
+        "Export the scan again from the original DICOM with dcm2niix",
+    )
+
+
+def _unverified(finding: str) -> str:
+    return f"The mask failed its check after writing ({finding}) and is not offered. Report this."
