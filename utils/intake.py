@@ -38,7 +38,7 @@ from utils.volume import Volume
 
 __all__ = [
     "Intake", "Light", "Reading", "Review", "Verdict", "assign", "check", "display_name",
-    "open_study", "read_scan", "read_study_folder", "review", "unzip",
+    "find_scans", "open_study", "read_scan", "read_study_folder", "review", "unzip",
 ]  # fmt: skip
 
 MAX_FILE_BYTES = 400 * 2**20
@@ -225,6 +225,21 @@ def review(readings: Mapping[Modality, Reading]) -> Review:
     return Review(dict(readings), tuple(errors), tuple(notices))
 
 
+def find_scans(folder: Path) -> dict[Modality, Path]:
+    """Find the four scans of a folder by their names.
+
+    Raises
+    ------
+    MissingModalityError, AmbiguousFileError
+        Unless exactly one file states each modality.
+    """
+    files = _files(folder)
+    missing = frozenset(Modality) - files.keys()
+    if missing:
+        raise _missing(missing)
+    return files
+
+
 def read_study_folder(folder: Path) -> Intake:
     """Read the four scans of a folder, found by their names.
 
@@ -275,6 +290,11 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
 
 
 def _review_folder(folder: Path) -> Review:
+    return review({m: _read_file(m, path) for m, path in _files(folder).items()})
+
+
+def _files(folder: Path) -> dict[Modality, Path]:
+    """Find the files of a folder that state a modality, one each."""
     found = candidates(_file_names(folder))
     doubles = {m: names for m, names in found.items() if len(names) > 1}
     if doubles:
@@ -285,7 +305,7 @@ def _review_folder(folder: Path) -> Review:
             )
             + " Keep one file for each modality."
         )
-    return review({m: _read_file(m, folder / names[0]) for m, names in found.items()})
+    return {m: folder / names[0] for m, names in found.items()}
 
 
 def _file_names(folder: Path) -> list[str]:

@@ -34,8 +34,10 @@ _QFORM_CODE = 252  # byte offset of that NIfTI-1 field
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def read_nifti(data: bytes, name: str) -> tuple[Volume, tuple[Notice, ...]]:
-    """Read one uploaded scan.
+def read_nifti(
+    data: bytes, name: str, *, labels: bool = False
+) -> tuple[Volume, tuple[Notice, ...]]:
+    """Read one scan, or one label map.
 
     Parameters
     ----------
@@ -43,11 +45,13 @@ def read_nifti(data: bytes, name: str) -> tuple[Volume, tuple[Notice, ...]]:
         Content of a ``.nii`` or ``.nii.gz`` file, whatever its name says.
     name : str
         How messages name the scan.
+    labels : bool
+        Read a label map, whose values are taken as they are.
 
     Returns
     -------
     volume : Volume
-        Finite float32 values, air 0, on the file's grid.
+        Finite float32 values, air 0, on the file's grid; of a label map the stored values.
     notices : tuple of Notice
         Every repair that was made.
 
@@ -63,6 +67,8 @@ def read_nifti(data: bytes, name: str) -> tuple[Volume, tuple[Notice, ...]]:
     if extra:
         text = f"{subject}: {extra:,} extra bytes behind the voxels were ignored."
         notices = (*notices, Notice("extra-bytes", subject, text))
+    if labels:
+        return Volume(values, header.grid), notices
     values, repairs = repair(values, subject, scaled=header.scaled)
     return Volume(values, header.grid), (*notices, *repairs)
 
