@@ -183,26 +183,30 @@ def _template_position(rng: np.random.Generator) -> Field:
     No two heads are alike, nor two hemispheres: a smooth random warp; and a tumour pushes.
     """
     shape = tuple(s.stop - s.start for s in _HEAD)
-    voxels = np.indices(shape, dtype=np.float32)
-    voxels += _push(voxels)
-    scale = _TEMPLATE_SIZE_MM / _BRAIN_SIZE_MM
-    middle = (_TEMPLATE_SIZE_MM - 1) / 2
-    for axis in range(3):
-        warp_mm = 2.2 * _smooth_field(rng, shape, 30) + 0.6 * _smooth_field(rng, shape, 11)
-        voxels[axis] += warp_mm - np.float32(_BRAIN_CENTRE[axis])
-        voxels[axis] *= np.float32(scale[axis])
-        voxels[axis] += np.float32(middle[axis])
-    return voxels
+    scale = (_TEMPLATE_SIZE_MM / _BRAIN_SIZE_MM).astype(np.float32)
+    middle = ((_TEMPLATE_SIZE_MM - 1) / 2).astype(np.float32)
+    push = _push(shape)
+    where = np.empty((3, *shape), np.float32)
+    for axis, along in enumerate(np.indices(shape, dtype=np.float32, sparse=True)):
+        where[axis] = 2.2 * _smooth_field(rng, shape, 30) + 0.6 * _smooth_field(rng, shape, 11)
+        where[axis] -= push * (along - np.float32(_TUMOUR_CENTRE[axis]))
+        where[axis] += along - np.float32(_BRAIN_CENTRE[axis])
+        where[axis] *= scale[axis]
+        where[axis] += middle[axis]
+    return where
 
 
-def _push(voxels: Field) -> Field:
-    """Displacement towards the tumour of the point seen at each voxel: tissue has moved away."""
-    away = voxels - _TUMOUR_CENTRE.astype(np.float32)[:, None, None, None]
-    reach = np.float32(16.0)
-    squared = (away**2).sum(axis=0) / reach**2
-    # x exp(-x^2 / 2) peaks at exp(-1/2) where x = 1
-    away *= -np.float32(_MASS_EFFECT_MM / reach * np.exp(0.5)) * np.exp(-squared / 2)
-    return away
+def _push(shape: tuple[int, ...]) -> Field:
+    """How far tissue has moved away from the tumour's centre, as a share of its distance to it."""
+    reach_mm = 16.0
+    i, j, k = (
+        np.exp(-(((np.arange(n) - centre) / reach_mm) ** 2) / 2).astype(np.float32)
+        for n, centre in zip(shape, _TUMOUR_CENTRE, strict=True)
+    )
+    # x exp(-x^2 / 2) peaks at exp(-1/2), where x = 1
+    peak = np.float32(_MASS_EFFECT_MM / reach_mm * np.exp(0.5))
+    share: Field = peak * i[:, None, None] * j[:, None] * k
+    return share
 
 
 def _tumour(anatomy: _Anatomy, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -246,8 +250,8 @@ def _paint_cheapest(labels: NDArray[np.uint8], label: Label, cost: Field, n_voxe
 
 def _tissue_fractions(
     anatomy: _Anatomy, tumour: NDArray[np.uint8], rng: np.random.Generator
-) -> list[Field]:
-    """Share of each tissue of _CONTRAST in every voxel; sharp borders are soft in images."""
+) -> Field:
+    """(7, I, J, K) share of each tissue of _CONTRAST; the truth's sharp borders are soft here."""
     shape = tumour.shape
     soft = {
         label: ndimage.gaussian_filter((tumour == label).astype(np.float32), 0.7, truncate=3)
@@ -262,7 +266,7 @@ def _tissue_fractions(
     vessel = _vessels(anatomy, rng) * healthy
     healthy -= vessel
     tissue = [share * healthy for share in (anatomy.csf, anatomy.gm, anatomy.wm)]
-    return [*tissue, *(soft[label] for label in (Label.NCR_NET, Label.ED, Label.ET)), vessel]
+    return np.stack([*tissue, soft[Label.NCR_NET], soft[Label.ED], soft[Label.ET], vessel])
 
 
 def _patchy(mean: float, rng: np.random.Generator, shape: tuple[int, ...]) -> Field:
@@ -286,14 +290,10 @@ def _vessels(anatomy: _Anatomy, rng: np.random.Generator) -> Field:
     return vessels
 
 
-def _scan(
-    modality: Modality, tissues: list[Field], anatomy: _Anatomy, rng: np.random.Generator
-) -> Field:
+def _scan(modality: Modality, tissues: Field, anatomy: _Anatomy, rng: np.random.Generator) -> Field:
     """Scanner units in the head box: whole numbers, 0 outside the brain and at least 1 inside."""
     shape = anatomy.brain.shape
-    signal = np.zeros(shape, np.float32)
-    for fraction, brightness in zip(tissues, _CONTRAST[modality], strict=True):
-        signal += np.float32(brightness) * fraction
+    signal = np.tensordot(np.array(_CONTRAST[modality], np.float32), tissues, axes=1)
     signal *= np.clip(0.5 + 3 * (anatomy.depth - 0.45), 0.25, 1)  # skull's dark edge shares voxels
     in_plane, through = _BLUR_VOXELS[modality]
     signal = ndimage.gaussian_filter(signal, (in_plane, in_plane, through), truncate=2.5)
