@@ -280,7 +280,7 @@ class Viewer {
   }
 
   makePane({ plane, scan }) {
-    const canvas = element("canvas", { tabindex: "0", role: "img" });
+    const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": `${PLANES[plane].title} image` });
     const count = this.sliceCount(plane);
     const slider = element("input", { type: "range", min: 0, max: count - 1, step: 1, "aria-label": `${PLANES[plane].title} slice` });
     const strip = element("canvas", { class: "strip", "aria-hidden": "true" });
@@ -708,5 +708,5 @@ function tidy(value) {
 
 // Millimetres with the patient's directions instead of signs: "R 12.0  P 3.5  S 40.0".
 function position(mm) {
-  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join("  ");
+  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join(" ");
 }

@@ -1,0 +1,416 @@
+"""The viewer in a real Chromium: what is drawn, what is sent, what ends."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pages.components.viewer.encode import window_of
+from tests.browser.viewer_phantom import GRIDS, make_segmentation, make_study
+from utils.labels import Label
+from utils.study import Modality
+
+APP = Path(__file__).with_name("viewer_app.py")
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+CANVAS = ".pane canvas[data-scan]"
+
+# The colour in the middle of every voxel of the slice that a canvas shows, row by row; null where
+# the voxel lies outside the canvas.
+VOXEL_COLOURS = """(canvas, [columns, rows]) => {
+  const p = JSON.parse(canvas.dataset.place);
+  const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const colours = [];
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) {
+    const x = Math.floor(p.left + (c + 0.5) * p.scaleX);
+    const y = Math.floor(p.top + (r + 0.5) * p.scaleY);
+    const at = 4 * (y * canvas.width + x);
+    const inside = x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
+    colours.push(inside ? [...image.data.slice(at, at + 3)] : null);
+  }
+  return colours;
+}"""
+
+
+@pytest.fixture
+def open_viewer(
+    serve: Callable[..., Any], open_tab: Callable[..., Any]
+) -> Iterator[Callable[..., Any]]:
+    """Open the test app and wait for the first image; afterwards nobody may have complained."""
+    tabs = []
+
+    def open_(query: str = "", options: tuple[str, ...] = (), **context: Any) -> Any:
+        tab = open_tab(f"{serve(APP, *options).url}/?{query}", **context)
+        tab.page.wait_for_selector(CANVAS)
+        tab.page.wait_for_function(  # everything has arrived, nothing is going on any more
+            "() => performance.getEntriesByType('resource')"
+            ".filter((e) => e.name.includes('/_viewer/volume/') && e.responseEnd).length >= 8"
+        )
+        tab.page.wait_for_timeout(300)
+        tabs.append(tab)
+        return tab
+
+    yield open_
+    for tab in tabs:
+        assert tab.complaints == []
+        assert tab.foreign_requests() == []
+
+
+def focus(tab: Any, *keys: str) -> Any:
+    """Press keys in the first pane and return its canvas once drawn."""
+    canvas = tab.page.locator(CANVAS).first
+    canvas.focus()
+    for key in keys:
+        tab.page.keyboard.press(key)
+    tab.page.wait_for_timeout(150)
+    return tab.page.locator(CANVAS).first
+
+
+def slice_of(tab: Any) -> int:
+    return int(tab.page.locator(CANVAS).first.get_attribute("data-slice"))
+
+
+def picture(canvas: Any) -> str:
+    return str(canvas.evaluate("(c) => c.toDataURL()"))
+
+
+def canonical(values: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+    """Reorient to R, A, S, by nibabel rather than by the code under test."""
+    image = nib.as_closest_canonical(nib.Nifti1Image(values, affine))
+    return np.asarray(image.dataobj)
+
+
+def on_screen(ras: NDArray[Any], plane: str, index: int, mirrored: bool) -> NDArray[Any]:
+    """One slice as a radiologist hangs it: rows from the top, columns from the left."""
+    picture = np.take(ras, index, axis=PLANES[plane]).T[::-1]
+    return picture[:, ::-1] if mirrored else picture
+
+
+def grey(values: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = window
+    return np.clip((values - low) / (high - low), 0, 1) * 255
+
+
+def blended(base: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey with every label's colour at the viewer's first opacity, (rows, columns, 3)."""
+    assert len(np.unique(labels)) == 4  # background and every label: nothing is left untested
+    colours = np.repeat(base[..., None], 3, axis=-1)
+    for label in (Label.NCR_NET, Label.ED, Label.ET):
+        tumour = labels == label
+        colours[tumour] = 0.75 * colours[tumour] + 0.25 * np.array(label.colour)
+    return colours
+
+
+@pytest.mark.parametrize("grid_name", GRIDS)
+def test_every_drawn_voxel_is_the_numpy_slices(
+    open_viewer: Callable[..., Any], grid_name: str
+) -> None:
+    study = make_study(grid_name)
+    segmentation = make_segmentation(study)
+    scan = study.scans[Modality.T1]
+    window = window_of(scan.values)
+    values = canonical(scan.values, scan.grid.affine)
+    labels = canonical(segmentation.labels, scan.grid.affine)
+
+    tab = open_viewer(f"grid={grid_name}")
+    tab.page.get_by_text("Look at the core").click()  # all labels in all three planes
+    tab.page.get_by_text("13, 14, 10", exact=True).wait_for()
+    focus(tab, "i", "x", "t", "f", "2")  # nearest voxel, bare picture, fill only, T1
+    for convention in ("radiological", "neurological"):
+        for plane in PLANES:
+            canvas = focus(tab, plane[0])
+            where = (plane, slice_of(tab), plane == "sagittal" or convention == "radiological")
+            expected = blended(grey(on_screen(values, *where), window), on_screen(labels, *where))
+            rows, columns = expected.shape[:2]
+            drawn = canvas.evaluate(VOXEL_COLOURS, [columns, rows])
+            assert None not in drawn
+            difference = np.abs(np.array(drawn).reshape(rows, columns, 3) - expected)
+            assert difference.max() <= 2, (convention, plane)  # rounding of window and blend
+        focus(tab, "v")
+
+
+@pytest.mark.parametrize("grid_name", GRIDS)
+def test_a_millimetre_is_as_long_across_as_it_is_down(
+    open_viewer: Callable[..., Any], grid_name: str
+) -> None:
+    tab = open_viewer(f"grid={grid_name}")
+    spacing = nib.as_closest_canonical(
+        nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), GRIDS[grid_name])
+    ).affine
+    r, a, s = np.linalg.norm(spacing[:3, :3], axis=0)
+    for plane, (across, down) in {"axial": (r, a), "coronal": (r, s), "sagittal": (a, s)}.items():
+        place = json.loads(focus(tab, plane[0]).get_attribute("data-place"))
+        assert place["scaleX"] / across == pytest.approx(place["scaleY"] / down)
+
+
+def edges(tab: Any) -> list[tuple[str, str]]:
+    """Left and top mark of every pane, as a screen reader hears them once the view has settled."""
+    tab.page.wait_for_timeout(1000)
+    names = tab.page.locator(CANVAS).evaluate_all("(cs) => cs.map((c) => c.ariaLabel)")
+    return [re.search(r"left edge (\w+), top edge (\w+)", name).groups() for name in names]
+
+
+def test_marks_of_side_are_right_in_every_plane_and_convention(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer("grid=oblique")
+    assert edges(tab) == [("R", "A"), ("R", "S"), ("A", "S")]
+    focus(tab, "v")
+    assert edges(tab) == [("L", "A"), ("L", "S"), ("A", "S")]
+
+
+def test_the_wheel_draws_every_slice_without_a_word_to_the_server(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    canvas = focus(tab, "a", "Home")
+    tab.page.wait_for_timeout(2500)  # the report of the last rest, and the rerun it causes
+    frames, requests = tab.frames, len(tab.requests)
+    box = canvas.bounding_box()
+    tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    seen = {picture(canvas)}
+    for _ in range(20):
+        tab.page.mouse.wheel(0, -100)
+        tab.page.wait_for_timeout(50)
+        seen.add(picture(canvas))
+    assert slice_of(tab) == 20
+    assert len(seen) == 21
+    assert tab.frames == frames
+    assert len(tab.requests) == requests
+
+
+def test_changing_the_overlay_sends_nothing(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer()
+    canvas = focus(tab)
+    frames, before = tab.frames, picture(canvas)
+    tab.page.get_by_label("Overlay opacity").press("End")
+    tab.page.wait_for_timeout(2500)
+    assert picture(canvas) != before
+    assert tab.frames == frames
+
+
+def test_a_rest_is_reported_in_the_studys_own_voxels(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer("grid=lps")
+    focus(tab, "a", "Home", "4")
+    tab.page.get_by_text(re.compile(r"state AXIAL \(\d+, \d+, 0\) t2")).wait_for()
+
+
+def test_the_page_sends_the_reader_to_a_voxel_once(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer("grid=lps")
+    tab.page.get_by_text("Look at the corner").click()
+    tab.page.wait_for_function("() => true")
+    tab.page.get_by_text("1, 2, 3", exact=True).wait_for()
+    assert slice_of(tab) == 3
+    focus(tab, "a", "End")
+    tab.page.get_by_text("Run again").click()
+    tab.page.wait_for_timeout(1000)
+    assert slice_of(tab) == 29
+
+
+def test_the_read_out_gives_the_scans_own_values(open_viewer: Callable[..., Any]) -> None:
+    study = make_study("lps")
+    tab = open_viewer("grid=lps")
+    tab.page.get_by_text("Look at the corner").click()
+    tab.page.get_by_text("1, 2, 3", exact=True).wait_for()
+    names = tab.page.locator(".readout dt").all_inner_texts()
+    lines = dict(zip(names, tab.page.locator(".readout dd").all_inner_texts(), strict=True))
+    for modality, scan in study.scans.items():
+        assert lines[modality.title] == f"{scan.values[1, 2, 3]:.0f}"
+    assert lines["Position, mm"] == "R 19.0 A 22.0 S 3.0"
+    assert lines["Label"] == "No tumour"
+    assert lines["P(whole tumour)"] == "0 %"
+
+
+def test_the_viewer_opens_inside_the_largest_slice_of_tumour(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    assert 6 <= slice_of(tab) < 20
+    assert tab.page.locator(".readout").get_by_text("No tumour").count() == 0
+
+
+def test_keys_find_the_tumour(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer()
+    focus(tab, "a", "Home", "n")
+    assert slice_of(tab) == 6
+    focus(tab, "b")
+    assert slice_of(tab) == 19
+    focus(tab, "End", "l")
+    assert 6 <= slice_of(tab) < 20
+    focus(tab, "Home", "ArrowUp", "PageUp", "ArrowLeft")
+    assert slice_of(tab) == 10
+
+
+def test_the_legend_names_everything_and_shows_no_label_number(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    lines = tab.page.locator(".legend li").all_inner_texts()
+    volumes = {"Necrotic and non-enhancing core": 60, "Oedema": 2728, "Enhancing tumour": 740}
+    expected = [f"{title} {voxels / 1000:.1f} mL" for title, voxels in volumes.items()]
+    assert [" ".join(line.split()) for line in lines] == expected
+    tab.page.get_by_role("button", name="Regions").click()
+    lines = tab.page.locator(".legend li").all_inner_texts()
+    assert [" ".join(line.split()) for line in lines] == [
+        "Whole tumour 3.5 mL",
+        "Tumour core 0.8 mL",
+        "Enhancing tumour 0.7 mL",
+    ]
+
+
+def test_a_switched_off_label_is_not_drawn(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer()
+    canvas = focus(tab, "a", "f", "x", "t")
+    with_all = picture(canvas)
+    tab.page.locator(".legend").get_by_label("Oedema").last.click()
+    tab.page.wait_for_timeout(100)
+    assert picture(canvas) != with_all
+    focus(tab, "o")
+    assert picture(canvas) != with_all
+
+
+def test_right_drag_changes_the_window_and_a_double_click_resets_it(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    canvas = focus(tab, "a", "x", "t")
+    before = picture(canvas)
+    box = canvas.bounding_box()
+    x, y = box["x"] + 100, box["y"] + 200
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down(button="right")
+    tab.page.mouse.move(x - 60, y + 30, steps=4)
+    tab.page.mouse.up(button="right")
+    tab.page.wait_for_timeout(100)
+    assert picture(canvas) != before
+    tab.page.mouse.dblclick(x, y)
+    tab.page.wait_for_timeout(100)
+    assert picture(canvas) == before
+
+
+def test_a_page_switch_and_a_rerun_fetch_nothing_and_lose_nothing(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    focus(tab, "c", "3", "End")
+    tab.page.wait_for_timeout(2500)
+    volumes = [url for url in tab.requests if "/_viewer/volume/" in url]
+    assert len(volumes) == len(set(volumes)) == 8
+    tab.page.get_by_text("Run again").click()
+    tab.page.get_by_role("link", name="Other").click()
+    tab.page.get_by_text("another page").wait_for()
+    tab.page.get_by_role("link", name="Images").click()
+    canvas = tab.page.locator(CANVAS)
+    canvas.wait_for()
+    assert canvas.get_attribute("data-plane") == "coronal"
+    assert canvas.get_attribute("data-scan") == "t1ce"
+    assert slice_of(tab) == 47
+    assert [url for url in tab.requests if "/_viewer/volume/" in url] == volumes
+
+
+def test_two_tabs_have_addresses_and_views_of_their_own(open_viewer: Callable[..., Any]) -> None:
+    first, second = open_viewer("grid=canonical"), open_viewer("grid=anisotropic")
+    focus(first, "a", "Home")
+    focus(second, "a", "End")
+    assert (slice_of(first), slice_of(second)) == (0, 29)
+    ours = {url for url in first.requests if "/_viewer/volume/" in url}
+    theirs = {url for url in second.requests if "/_viewer/volume/" in url}
+    assert not ours & theirs
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_an_erased_studys_addresses_are_dead(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer()
+    volumes = [url for url in tab.requests if "/_viewer/volume/" in url]
+    assert {status(url) for url in volumes} == {200}
+    tab.page.get_by_text("Erase").click()
+    deadline = time.monotonic() + 10
+    while status(volumes[0]) == 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {status(url) for url in volumes} == {404}
+
+
+def test_a_closed_tabs_addresses_die(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer("grace=1", options=("--logger.level=error",))  # a server of its own
+    volumes = [url for url in tab.requests if "/_viewer/volume/" in url]
+    assert status(volumes[0]) == 200
+    tab.page.close()
+    deadline = time.monotonic() + 30
+    while status(volumes[0]) == 200 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert {status(url) for url in volumes} == {404}
+
+
+def test_the_viewer_works_under_a_base_path(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer(options=("--server.baseUrlPath=clinic",))
+    assert all("/clinic/_viewer/" in url for url in tab.requests if "/_viewer/" in url)
+
+
+def test_everything_can_be_reached_and_named_by_keyboard_and_screen_reader(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    nameless = tab.page.locator(".viewer").evaluate("""(viewer) =>
+      [...viewer.querySelectorAll("button, input, select, canvas[tabindex]")]
+        .filter((e) => !(e.ariaLabel || (e.closest("label") ?? e).textContent.trim()))
+        .map((e) => e.outerHTML)""")
+    assert nameless == []
+    unreachable = tab.page.locator(".viewer").evaluate("""(viewer) =>
+      [...viewer.querySelectorAll("button, input, select")].filter((e) => e.tabIndex < 0).length""")
+    assert unreachable == 0
+    focus(tab, "?")
+    assert tab.page.get_by_role("dialog", name="Keys and mouse").is_visible()
+    tab.page.keyboard.press("Escape")
+    assert not tab.page.get_by_role("dialog", name="Keys and mouse").is_visible()
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 3840])
+def test_nothing_is_cut_off_at(open_viewer: Callable[..., Any], width: int) -> None:
+    tab = open_viewer(viewport={"width": width, "height": 2160 if width == 3840 else 720})
+    frame = tab.page.locator(".viewer").bounding_box()
+    for selector in (".toolbar", ".stage", ".side", ".toolbar button >> nth=-1"):
+        box = tab.page.locator(f".viewer {selector}").bounding_box()
+        assert box["x"] >= frame["x"] - 1
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1
+    assert tab.page.locator(".stage").bounding_box()["height"] >= 300
+
+
+def test_a_picture_is_saved_without_the_patients_name(
+    open_viewer: Callable[..., Any], tmp_path: Path
+) -> None:
+    tab = open_viewer()
+    canvas = focus(tab, "a", "Home")
+    with tab.page.expect_download() as download:
+        tab.page.keyboard.press("p")
+    assert download.value.suggested_filename == "viewer-axial-1.png"
+    download.value.save_as(tmp_path / "picture.png")
+    content = (tmp_path / "picture.png").read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(content[16:20]) >= canvas.bounding_box()["width"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_controls_follow_streamlits_theme(
+    open_viewer: Callable[..., Any], theme: str
+) -> None:
+    tab = open_viewer(options=(f"--theme.base={theme}",))
+    ground = "(e) => getComputedStyle(e).backgroundColor"
+    colour = tab.page.locator(".viewer").evaluate(ground)
+    assert colour == tab.page.locator(".stApp").evaluate(ground)
+    red = int(re.findall(r"\d+", colour)[0])
+    assert (red > 128) is (theme == "light")

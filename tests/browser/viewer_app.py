@@ -1,0 +1,43 @@
+"""A small app around the viewer, for the browser tests. Query: grid=NAME, grace=SECONDS."""
+
+import streamlit as st
+
+from pages.components.viewer import LookAt, forget, viewer, viewer_routes
+from pages.components.viewer.store import STORE
+from tests.browser.viewer_phantom import make_segmentation, make_study
+
+app = st.App(__file__, routes=viewer_routes())
+
+
+def image_page() -> None:
+    if "study" not in st.session_state:
+        st.session_state["study"] = make_study(st.query_params.get("grid", "canonical"))
+        st.session_state["segmentation"] = make_segmentation(st.session_state["study"])
+    look_at = None
+    if st.button("Look at the corner"):
+        look_at = LookAt((1, 2, 3))
+    if st.button("Look at the core"):
+        look_at = LookAt((13, 14, 10))
+    st.button("Run again")
+    study, segmentation = st.session_state["study"], st.session_state["segmentation"]
+    if st.button("Erase"):
+        forget(study)
+        forget(segmentation)
+    state = viewer(study, segmentation, key="viewer", look_at=look_at)
+    st.text(f"state {state.plane.name} {state.voxel} {state.modality.value}")
+
+
+def other_page() -> None:
+    st.text("another page")
+
+
+if __name__ == "__main__":
+    if "grace" in st.query_params:
+        STORE.grace_s = float(st.query_params["grace"])
+    st.set_page_config(layout="wide")
+    st.navigation(
+        [
+            st.Page(image_page, title="Images", url_path="images", default=True),
+            st.Page(other_page, title="Other", url_path="other"),
+        ]
+    ).run()
