@@ -172,19 +172,25 @@ def slice_rgb(scan: Volume, labels: Labels | None, view: View, style: Style = FI
     return np.rint(picture).astype(np.uint8)
 
 
+def lettered_rgb(scan: Volume, labels: Labels | None, view: View, style: Style = FILLED) -> Picture:
+    """Paint one slice with side letters, scale bar and diameters; otherwise as `slice_rgb`."""
+    image = Image.fromarray(slice_rgb(scan, labels, view, style))
+    draw = ImageDraw.Draw(image)
+    _draw_diameters(draw, scan.grid, view, style)
+    _draw_letters(draw, view, image.size)
+    _draw_scale_bar(draw, image.size, _px_per_mm(scan.grid, view.plane, style.longest_side_px))
+    return np.asarray(image)
+
+
 def slice_png(scan: Volume, labels: Labels | None, view: View, style: Style = FILLED) -> bytes:
-    """Paint one slice with letters, scale bar and research-use line; see `slice_rgb`.
+    """Paint one slice as `lettered_rgb` does, with the research-use line below.
 
     Returns
     -------
     bytes
         A PNG file without any metadata; equal input gives equal bytes.
     """
-    image = Image.fromarray(slice_rgb(scan, labels, view, style))
-    draw = ImageDraw.Draw(image)
-    _draw_diameters(draw, scan.grid, view, style)
-    _draw_letters(draw, view, image.size)
-    _draw_scale_bar(draw, image.size, _px_per_mm(scan.grid, view.plane, style.longest_side_px))
+    image = Image.fromarray(lettered_rgb(scan, labels, view, style))
     return _png(_with_research_line(image))
 
 

@@ -1,0 +1,133 @@
+"""The page holds what was measured, whatever the case; read from its figure."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from utils.grid import Grid
+from utils.labels import Label, Region
+from utils.render import RESEARCH_USE
+from utils.report import NO_NOTES, ReportNotes, report_figure, report_pdf
+from utils.segmentation import Provenance, Segmentation
+from utils.study import Modality, Study
+from utils.volume import Volume
+
+SHAPE = (40, 40, 40)
+GRID = Grid(SHAPE, np.diag([-1.0, -1.0, 2.0, 1.0]))  # voxels of 2 microlitres, LPS
+
+
+def segmentation_of(labels: np.ndarray, notices: tuple[str, ...] = ()) -> Segmentation:
+    made_by = Provenance("unet-1", "ab" * 32, "CPU", 3.5, ("Scaled.",), notices)
+    return Segmentation(labels, np.zeros((*SHAPE, len(Region)), np.uint8), GRID, made_by)
+
+
+@pytest.fixture
+def study() -> Study:
+    values = np.random.default_rng(0).uniform(1, 2, SHAPE).astype(np.float32)
+    return Study({modality: Volume(values, GRID) for modality in Modality})
+
+
+@pytest.fixture
+def tumour() -> np.ndarray:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[25:37, 5:35, 10:20] = Label.ED  # 3600 voxels
+    labels[26:36, 6:7, 10:20] = Label.ET  # 100 voxels, a row of 10 mm on each slice
+    return labels
+
+
+def words(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> list[str]:
+    return [text.get_text() for text in report_figure(segmentation, study, notes).texts]
+
+
+def test_report_states_volumes_lesions_and_where_they_come_from(
+    study: Study, tumour: np.ndarray
+) -> None:
+    page = words(segmentation_of(tumour, ("Thick slices.",)), study)
+    assert RESEARCH_USE in page
+    assert "Whole tumour: 7.2 mL" in page
+    assert "Tumour core: 0.2 mL" in page
+    assert "Enhancing tumour: 0.2 mL" in page
+    assert (
+        "Of which necrotic and non-enhancing core none found; oedema 7.0 mL; enhancing tumour "
+        "0.2 mL" in page
+    )
+    row = page.index("Measurable") + 1
+    # index 0 grows to the patient's left, the lesion lies beyond the middle; 10 mm by 1 mm
+    expected = ["1", "left", "0.2 mL", "0.2 mL", "10 x 1 mm", "10 mm²", "no"]
+    assert page[row : row + 7] == expected
+    assert "- Thick slices." in page
+    assert "- Scaled." in page
+    assert f"- Model unet-1 on CPU, weights {'ab' * 32}" in page
+
+
+def test_expected_error_stands_beside_its_volume(study: Study, tumour: np.ndarray) -> None:
+    notes = ReportNotes(intervals_ml={Region.ET: (0.1, 0.4)})
+    page = words(segmentation_of(tumour), study, notes)
+    line = "Enhancing tumour: 0.2 mL (90 % of comparable cases within 0.1 to 0.4 mL)"
+    assert line in page
+    assert "Tumour core: 0.2 mL" in page
+
+
+def test_no_tumour_is_said_aloud(study: Study) -> None:
+    page = words(segmentation_of(np.zeros(SHAPE, np.uint8)), study)
+    assert "Whole tumour: none found" in page
+    assert "None found. That is no proof that there is none." in page
+
+
+def test_a_volume_that_rounds_to_nothing_is_not_printed_as_nothing(study: Study) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3, 3, 3] = Label.ED
+    assert "Whole tumour: under 0.1 mL" in words(segmentation_of(labels), study)
+
+
+def test_side_is_unknown_without_a_head(tumour: np.ndarray) -> None:
+    blank = Study({m: Volume(np.zeros(SHAPE, np.float32), GRID) for m in Modality})
+    assert "unknown" in words(segmentation_of(tumour), blank)
+
+
+def test_typed_text_is_printed_as_typed_and_never_as_a_formula(
+    study: Study, tumour: np.ndarray
+) -> None:
+    typed = r"Room $5^ & $\alpha$"
+    page = report_figure(segmentation_of(tumour), study, ReportNotes(typed))
+    line = next(text for text in page.texts if text.get_text() == typed)
+    assert not line.get_parse_math()
+
+
+def test_typed_text_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 55 characters"):
+        ReportNotes("x" * 56)
+
+
+def test_a_crowded_page_keeps_everything_on_it_and_says_what_it_left_out(study: Study) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:38:4, 2:38:4, 2] = Label.ET  # 81 lesions
+    notices = tuple(f"Notice {n} " + "and more words " * 20 for n in range(40))
+    figure = report_figure(segmentation_of(labels, notices), study, ReportNotes("W" * 55))
+    page = [text.get_text() for text in figure.texts]
+    assert "and 75 smaller ones" in page
+    assert page[-1].endswith("lines more, in the sidecar file")
+    figure.canvas.draw()
+    for text in figure.texts:
+        extent = text.get_window_extent().transformed(figure.transFigure.inverted())
+        assert extent.x0 >= 0, text
+        assert extent.y0 >= 0, text
+        assert extent.x1 <= 1, text
+
+
+def test_pdf_is_one_page_and_the_same_byte_for_byte(study: Study, tumour: np.ndarray) -> None:
+    segmentation = segmentation_of(tumour)
+    pdf = report_pdf(segmentation, study)
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Type /Page ") == 1
+    assert b"CreationDate" not in pdf
+    assert report_pdf(segmentation, study) == pdf
+
+
+def test_segmentation_of_another_study_is_not_reported(study: Study, tumour: np.ndarray) -> None:
+    moved = GRID.affine.copy()
+    moved[0, 3] += 5
+    elsewhere = replace(segmentation_of(tumour), grid=Grid(SHAPE, moved))
+    with pytest.raises(ValueError, match="does not lie on the study's grid"):
+        report_pdf(elsewhere, study)

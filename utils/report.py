@@ -1,0 +1,263 @@
+"""One page for the tumour board."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+
+from matplotlib.figure import Figure
+
+from utils.labels import TUMOUR_LABELS, Region
+from utils.measure import (
+    Diameters,
+    Lesion,
+    bidimensional_sum_mm2,
+    label_volumes_ml,
+    lesions,
+    midline_x_mm,
+    region_volumes_ml,
+)
+from utils.plane import Plane
+from utils.render import RESEARCH_USE, Style, View, display_window, key_slice, lettered_rgb
+from utils.segmentation import Segmentation
+from utils.study import Modality, Study
+
+LONGEST_TYPED_TEXT = 55
+MOST_LESIONS = 6
+
+_A4_INCHES = (8.27, 11.69)
+_PICTURED = (Modality.FLAIR, Modality.T1CE)
+_PICTURE_PX = 360  # so that the letters in it are legible on paper
+_LINE = 0.0148  # of the page's height
+_LEFT = 0.06
+_LEAST_ML = 0.1  # a volume below is not printed as 0.0
+_LINE_CHARACTERS = 118
+_LESION_COLUMNS = (_LEFT, 0.12, 0.24, 0.39, 0.54, 0.69, 0.82)
+
+
+@dataclass(frozen=True)
+class ReportNotes:
+    """What the segmentation itself does not hold.
+
+    Attributes
+    ----------
+    typed_text : str
+        Typed by the person at the screen to identify the patient; printed here and kept nowhere.
+    intervals_ml : mapping of Region to (low, high)
+        Where 90 % of comparable cases lie, in mL.
+
+    Raises
+    ------
+    ValueError
+        If the typed text does not fit its line.
+    """
+
+    typed_text: str = ""
+    intervals_ml: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.typed_text) > LONGEST_TYPED_TEXT:
+            raise ValueError(f"at most {LONGEST_TYPED_TEXT} characters fit on the report")
+
+
+NO_NOTES = ReportNotes()
+
+
+def report_pdf(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> bytes:
+    """Lay out pictures, volumes, lesions, notices and provenance on one A4 page.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        What is reported.
+    study : Study
+        The scans it belongs to.
+    notes : ReportNotes
+        What is printed besides.
+
+    Returns
+    -------
+    bytes
+        A PDF file without a date; equal input gives equal bytes.
+
+    Raises
+    ------
+    ValueError
+        If the segmentation does not lie on the study's grid.
+    """
+    file = io.BytesIO()
+    metadata = {"CreationDate": None, "Title": "Brain tumour segmentation"}
+    report_figure(segmentation, study, notes).savefig(file, format="pdf", metadata=metadata)
+    return file.getvalue()
+
+
+def report_figure(segmentation: Segmentation, study: Study, notes: ReportNotes) -> Figure:
+    """Lay the page out, as `report_pdf` prints it."""
+    if segmentation.grid.displacement_mm(study.grid) > 0:
+        raise ValueError("the segmentation does not lie on the study's grid")
+    found = _lesions(segmentation, study)
+    figure = Figure(figsize=_A4_INCHES)
+    page = _Page(figure)
+    page.write("Brain tumour segmentation", size=15, weight="bold")
+    page.write(RESEARCH_USE, weight="bold", colour="#b00020")
+    if notes.typed_text:
+        page.write(notes.typed_text)
+    page.skip()
+    _add_pictures(page, segmentation, study, found)
+    _add_volumes(page, segmentation, notes.intervals_ml)
+    _add_lesions(page, found)
+    _add_notes(page, segmentation)
+    return figure
+
+
+class _Page:
+    """A sheet that is filled from the top down."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self.y = 0.965
+
+    def write(
+        self, text: str, size: float = 9, weight: str = "normal", colour: str = "black"
+    ) -> None:
+        """Write one line."""
+        self._put(_LEFT, text, size, weight, colour)
+        self.skip(size / 9)
+
+    def write_row(self, cells: Sequence[str], columns: Sequence[float], weight: str) -> None:
+        """Write one line of a table, each cell at its share of the page's width."""
+        for x, cell in zip(columns, cells, strict=True):
+            self._put(x, cell, 9, weight, "black")
+        self.skip()
+
+    def skip(self, lines: float = 1) -> None:
+        """Leave room."""
+        self.y -= lines * _LINE
+
+    def _put(self, x: float, text: str, size: float, weight: str, colour: str) -> None:
+        # a "$" in a typed text is a dollar, not the start of a formula
+        self.figure.text(
+            x, self.y, text, size=size, weight=weight, color=colour, va="top", parse_math=False
+        )
+
+
+def _lesions(segmentation: Segmentation, study: Study) -> tuple[Lesion, ...]:
+    """Core lesions, as RANO counts them; with their sides if there is a head to have a midline."""
+    head = study.scans[Modality.FLAIR].values != 0
+    midline_mm = midline_x_mm(head, study.grid) if head.any() else None
+    return lesions(segmentation.labels, segmentation.grid, Region.TC, midline_mm)
+
+
+def _largest_diameters(found: tuple[Lesion, ...]) -> Diameters | None:
+    return max(
+        (lesion.diameters for lesion in found if lesion.diameters),
+        key=lambda diameters: diameters.product_mm2,
+        default=None,
+    )
+
+
+def _add_pictures(
+    page: _Page, segmentation: Segmentation, study: Study, found: tuple[Lesion, ...]
+) -> None:
+    """Place three planes a modality; the axial one is where the diameters were measured."""
+    diameters = _largest_diameters(found)
+    labels, grid = segmentation.labels, segmentation.grid
+    slices = {plane: key_slice(labels, grid, plane) for plane in Plane}
+    if diameters:
+        slices[Plane.AXIAL] = diameters.slice_index
+    style = Style(
+        outline=True, diameters=(diameters,) if diameters else (), longest_side_px=_PICTURE_PX
+    )
+    for modality in _PICTURED:
+        page.y -= 0.2
+        scan = study.scans[modality]
+        window = display_window(scan)
+        for column, (plane, index) in enumerate(slices.items()):
+            axes = page.figure.add_axes((_LEFT + 0.3 * column, page.y, 0.29, 0.2))
+            axes.imshow(lettered_rgb(scan, labels, View(plane, index, window), style))
+            axes.set_axis_off()
+        page.skip(0.3)
+        numbers = ", ".join(f"{p.title.lower()} {i + 1}" for p, i in slices.items())
+        page.write(f"{modality.title}: slices {numbers} of the file, radiological convention", 8)
+    _add_legend(page)
+
+
+def _add_legend(page: _Page) -> None:
+    for position, label in enumerate(TUMOUR_LABELS):
+        red, green, blue = label.colour
+        x = _LEFT + 0.31 * position
+        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        page.figure.text(x, page.y, "\N{BLACK SQUARE}", color=colour, size=10, va="top")
+        page.figure.text(x + 0.02, page.y, label.title, size=8.5, va="top")
+    page.skip(1.8)
+
+
+def _add_volumes(
+    page: _Page, segmentation: Segmentation, intervals_ml: Mapping[Region, tuple[float, float]]
+) -> None:
+    labels, grid = segmentation.labels, segmentation.grid
+    page.write("Volumes", size=11, weight="bold")
+    for region, volume_ml in region_volumes_ml(labels, grid).items():
+        line = f"{region.title}: {_millilitres(volume_ml)}"
+        if region in intervals_ml:
+            low, high = intervals_ml[region]
+            line += f" (90 % of comparable cases within {low:.1f} to {high:.1f} mL)"
+        page.write(line)
+    parts = label_volumes_ml(labels, grid).items()
+    page.write("Of which " + "; ".join(f"{k.title.lower()} {_millilitres(v)}" for k, v in parts))
+    page.skip(0.6)
+
+
+def _millilitres(volume_ml: float) -> str:
+    if not volume_ml:
+        return "none found"
+    return f"{volume_ml:.1f} mL" if volume_ml >= _LEAST_ML else f"under {_LEAST_ML} mL"
+
+
+def _add_lesions(page: _Page, found: tuple[Lesion, ...]) -> None:
+    page.write("Lesions of the tumour core", size=11, weight="bold")
+    if not found:
+        page.write("None found. That is no proof that there is none.")
+        page.skip(0.6)
+        return
+    titles = ("No.", "Side", "Core", "Enhancing", "Diameters", "Product", "Measurable")
+    page.write_row(titles, _LESION_COLUMNS, "bold")
+    for lesion in found[:MOST_LESIONS]:
+        page.write_row(_lesion_cells(lesion), _LESION_COLUMNS, "normal")
+    if len(found) > MOST_LESIONS:
+        page.write(f"and {len(found) - MOST_LESIONS} smaller ones")
+    page.write(
+        f"Sum of the products of measurable lesions: {bidimensional_sum_mm2(found):.0f} mm². "
+        "Enhancing part, on its largest axial slice."
+    )
+    page.skip(0.6)
+
+
+def _lesion_cells(lesion: Lesion) -> tuple[str, ...]:
+    diameters = lesion.diameters
+    return (
+        str(lesion.number),
+        lesion.side.value if lesion.side else "unknown",
+        _millilitres(lesion.volume_ml),
+        _millilitres(lesion.volumes_ml[Region.ET]),
+        f"{diameters.longest_mm:.0f} x {diameters.perpendicular_mm:.0f} mm" if diameters else "-",
+        f"{diameters.product_mm2:.0f} mm²" if diameters else "-",
+        "yes" if diameters and diameters.measurable else "no",
+    )
+
+
+def _add_notes(page: _Page, segmentation: Segmentation) -> None:
+    """Print notices and steps in small type; what does not fit is counted, not just dropped."""
+    made_by = segmentation.provenance
+    page.write("Notices and provenance", size=11, weight="bold")
+    texts = [
+        *made_by.notices,
+        *made_by.steps,
+        f"Model {made_by.model_id} on {made_by.runtime}, weights {made_by.weights_sha256}",
+    ]
+    lines = [line for text in texts for line in wrap(f"- {text}", _LINE_CHARACTERS)]
+    fitting = max(int(page.y / (_LINE * 7.5 / 9)) - 3, 1)
+    for line in lines[:fitting]:
+        page.write(line, size=7.5)
+    if len(lines) > fitting:
+        page.write(f"and {len(lines) - fitting} lines more, in the sidecar file", size=7.5)
