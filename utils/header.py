@@ -28,6 +28,10 @@ MAX_COORDINATE_MM = 10_000.0
 MAX_SHEAR = 1e-4
 """Cosine between two voxel axes; header rounding stays below, and ITK cannot represent more."""
 
+NIFTI_1_SIZE = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # 348 in either byte order
+NIFTI_2_SIZE = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 540
+NIFTI_2_MAGIC = b"n+2\0\r\n\x1a\n"
+
 MAX_EXTENSION_BYTES = 16 * 2**20
 _MILLIMETRE_OR_UNSTATED = {0, 2}
 _UNITS = {1: "metres", 3: "micrometres"}
@@ -94,7 +98,7 @@ def parse_header(head: bytes, subject: str) -> tuple[Header, tuple[Notice, ...]]
 def _fields(head: bytes, subject: str) -> tuple[Nifti1Header, int]:
     """Raw header fields in the file's byte order, and the NIfTI version."""
     size = head[:4]
-    if size in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and len(head) >= 348:
+    if size in NIFTI_1_SIZE and len(head) >= 348:
         if head[344:348] == b"ni1\0":
             refuse(
                 subject,
@@ -107,14 +111,18 @@ def _fields(head: bytes, subject: str) -> tuple[Nifti1Header, int]:
                 "this is an ANALYZE file or lacks the NIfTI mark; it leaves left and right unknown",
                 "Export the scan again from the original DICOM as NIfTI",
             )
-        return Nifti1Header(head[:348], check=False), 1
-    if head[4:12] == b"n+2\0\r\n\x1a\n" and len(head) >= 540:
-        return Nifti2Header(head[:540], check=False), 2
-    if size in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return Nifti1Header(head[:348], _byte_order(size), check=False), 1
+    if size in NIFTI_2_SIZE and head[4:12] == NIFTI_2_MAGIC and len(head) >= 540:
+        return Nifti2Header(head[:540], _byte_order(size), check=False), 2
+    if size in NIFTI_1_SIZE:
         refuse(
             subject, f"the upload is incomplete ({len(head)} of 348 header bytes)", "Send it again"
         )
     return refuse(subject, "this is not a NIfTI scan", "Choose a .nii or .nii.gz file")
+
+
+def _byte_order(size: bytes) -> str:
+    return "<" if size[0] else ">"
 
 
 def _item_bytes(datatype: int, subject: str) -> int:

@@ -403,9 +403,7 @@ def _swap_notices(
     suspected = likely_arrangement(scans)
     if not suspected:
         return []
-    pairs = ", ".join(
-        f"the scan in slot {s.title} looks like {m.title}" for s, m in suspected.items()
-    )
+    pairs = ", ".join(f"{slot.title} looks like {m.title}" for slot, m in suspected.items())
     subject = ", ".join(slot.title for slot in suspected)
     text = f"Scans may be in the wrong slots: {pairs}. Compare the thumbnails before you go on."
     return [(Notice("swapped", subject, text, consent=True), frozenset(suspected))]

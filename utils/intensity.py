@@ -18,6 +18,9 @@ LABEL_VALUES = 8
 LABEL_SHARE = 0.98
 """A label map keeps this share of its voxels in so few values; real 8-bit scans reach 0.4."""
 
+WHOLE_SHARE = 0.2
+"""Share of whole numbers that a scan scaled to 0-8 does not reach; interpolated labels do."""
+
 AIR_SHARE = 0.6
 """Share of the faces of the volume that one value must fill to be called air."""
 
@@ -68,16 +71,19 @@ def _fill_missing(values: NDArray[np.float32], subject: str, *, scaled: bool) ->
     count = int(missing.sum())
     if not count:
         return ()
+    if scaled and count > FEW * values.size:
+        refuse(
+            subject,
+            f"its scale factor makes {count:,} voxels too large to store",
+            "Export the scan again without a scale factor",
+        )
     values[missing] = 0
     head = values != 0
     inside = int((missing & _hull(head)).sum())
     if inside > FEW * max(int(head.sum()), 1):
-        cause = (
-            "its scale factor makes values too large" if scaled else "values are NaN or infinite"
-        )
         refuse(
             subject,
-            f"{inside:,} voxels inside the head have no usable value ({cause})",
+            f"{inside:,} voxels inside the head have no usable value (NaN or infinite)",
             "Export the scan again without post-processing",
         )
     text = f"{subject}: {_voxels(count)} without a finite value were set to 0."
@@ -103,11 +109,14 @@ def _refuse_blank(values: NDArray[np.float32], subject: str) -> None:
 
 
 def _refuse_label_map(values: NDArray[np.float32], subject: str) -> None:
-    """Few values that fill nearly all of the foreground are labels, however they were resampled."""
+    """Few values that fill nearly all of the foreground are labels; so are small whole numbers."""
     foreground = values[values != _air(values)]
     sample = foreground[:: len(foreground) // _SAMPLE + 1]
     counts = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
-    if counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample):
+    few = counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample)
+    small = sample.min() >= 0 and sample.max() <= LABEL_VALUES
+    # labels that were interpolated: fractions at the borders, whole numbers within
+    if few or (small and (sample == np.round(sample)).mean() >= WHOLE_SHARE):
         refuse(
             subject,
             "this is a label map or mask, not a scan (its voxels hold only a few values)",

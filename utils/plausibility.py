@@ -42,6 +42,8 @@ DIFFERENT_OUTLINE = 0.90
 patients, after the same atlas registration, 0.898 and less in all 464 pairs. In between the person
 decides."""
 
+MANY_VOXELS = 2_000_000
+
 CONTRAST_MARGIN = 0.6
 CONTRAST_NOISE = 70.0
 """A better arrangement of the contrasts must lead by ``MARGIN + NOISE / sqrt(voxels)``. In the 31
@@ -137,8 +139,8 @@ def likely_arrangement(scans: Mapping[Modality, Volume]) -> dict[Modality, Modal
     margin = CONTRAST_MARGIN + CONTRAST_NOISE / np.sqrt(samples.shape[1])
     if scores[best] - scores[0, 1, 2, 3] <= margin:
         return {}
-    slots = list(Modality)
-    return {slots[i]: m for m, i in zip(Modality, best, strict=True) if slots[i] is not m}
+    holds = dict(zip(best, Modality, strict=True))
+    return {slot: holds[i] for i, slot in enumerate(Modality) if holds[i] is not slot}
 
 
 class _Contrasts:
@@ -174,8 +176,9 @@ class _Contrasts:
 
 
 def _brain_samples(scans: Mapping[Modality, Volume]) -> NDArray[np.float32]:
-    """(4, n) values at every other voxel well inside the brain, where partial volume is rare."""
-    thinned = [scans[m].values[::2, ::2, ::2] for m in Modality]
+    """(4, n) values well inside the brain, where partial volume is rare; every other one if many."""
+    step = 2 if scans[Modality.T1].values.size > MANY_VOXELS else 1
+    thinned = [scans[m].values[::step, ::step, ::step] for m in Modality]
     brain = np.all([values != 0 for values in thinned], axis=0)
     brain = ndimage.binary_erosion(brain, iterations=2)
     return np.stack([values[brain] for values in thinned])

@@ -1,0 +1,57 @@
+"""Every odd or hostile file gets the right verdict, in plain words, in 1 GB and 5 s."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import corpus
+from tests.corpus import CANARY, ROWS, Row
+
+JUDGE = Path(__file__).with_name("corpus.py")
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    root = tmp_path_factory.mktemp("corpus")
+    folders = [root / str(number) for number in range(len(ROWS))]
+    for row, folder in zip(ROWS, folders, strict=True):
+        corpus.write(row, folder)
+    judged = subprocess.run(
+        [sys.executable, JUDGE, *folders], capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) | {"log": judged.stderr} for line in judged.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("index", "row"), list(enumerate(ROWS)), ids=[f"{row.number}-{row.title}" for row in ROWS]
+)
+def test_row(index: int, row: Row, verdicts: list[dict[str, Any]]) -> None:
+    found = verdicts[index]
+    assert "traceback" not in found, found["traceback"]
+    assert found["verdict"] == row.verdict, found
+    sentences = found["errors"] if row.verdict == "refuse" else found["notices"]
+    if row.says:
+        assert any(re.search(row.says, sentence) for sentence in sentences), sentences
+    assert found["bytes"] < corpus.MEMORY_BYTES
+    assert found["seconds"] < corpus.SECONDS
+
+
+def test_a_refusal_names_the_scan_and_the_next_step(verdicts: list[dict[str, Any]]) -> None:
+    for row, found in zip(ROWS, verdicts, strict=True):
+        for sentence in found["errors"]:
+            assert re.search(r"\b(FLAIR|T1|T1ce|T2)\b", sentence), (row.title, sentence)
+            assert sentence.count(".") >= 2, (row.title, sentence)  # finding, next step
+
+
+def test_no_text_of_a_header_or_a_file_name_reaches_a_verdict_or_the_log(
+    verdicts: list[dict[str, Any]],
+) -> None:
+    for found in verdicts:
+        text = json.dumps(found)
+        for secret in ("DOE", "JANE", "MRN12345", CANARY, "onerror", "example"):
+            assert secret not in text
