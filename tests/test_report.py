@@ -7,12 +7,15 @@ import pytest
 
 from utils.grid import Grid
 from utils.labels import Label, Region
-from utils.render import RESEARCH_USE
+from utils.measure import lesions
+from utils.plane import Plane
+from utils.render import RESEARCH_USE, Style, View, key_slice, lettered_rgb
 from utils.report import NO_NOTES, ReportNotes, report_figure, report_pdf
 from utils.segmentation import Provenance, Segmentation
 from utils.study import Modality, Study
 from utils.volume import Volume
 
+NOT_AXIAL = (Plane.CORONAL, Plane.SAGITTAL)
 SHAPE = (40, 40, 40)
 GRID = Grid(SHAPE, np.diag([-1.0, -1.0, 2.0, 1.0]))  # voxels of 2 microlitres, LPS
 
@@ -67,6 +70,29 @@ def test_expected_error_stands_beside_its_volume(study: Study, tumour: np.ndarra
     line = "Enhancing tumour: 0.2 mL (90 % of comparable cases within 0.1 to 0.4 mL)"
     assert line in page
     assert "Tumour core: 0.2 mL" in page
+
+
+def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measured(
+    tumour: np.ndarray,
+) -> None:
+    tumour[26:36, 6:8, 12] = Label.ET  # most enhancement on slice 12, most tumour on slice 15
+    tumour[20:25, 5:35, 15] = Label.ED
+    rng = np.random.default_rng(0)
+    scans = {m: Volume(rng.uniform(1, 2, SHAPE).astype(np.float32), GRID) for m in Modality}
+    segmentation = segmentation_of(tumour)
+    figure = report_figure(segmentation, Study(scans), NO_NOTES)
+    (lesion,) = lesions(tumour, GRID, Region.TC)
+    style = Style(outline=True, diameters=(lesion.diameters,), longest_side_px=360)
+    planes = (View(Plane.AXIAL, 12), *(View(p, key_slice(tumour, GRID, p)) for p in NOT_AXIAL))
+    expected = [
+        lettered_rgb(scans[modality], tumour, view, style)
+        for modality in (Modality.FLAIR, Modality.T1CE)
+        for view in planes
+    ]
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    assert len(shown) == len(expected) == 6
+    assert all(np.array_equal(a, b) for a, b in zip(shown, expected, strict=True))
+    assert "FLAIR: slices axial 13," in figure.texts[2].get_text()
 
 
 def test_no_tumour_is_said_aloud(study: Study) -> None:
