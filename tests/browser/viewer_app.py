@@ -13,12 +13,11 @@ def image_page() -> None:
     if "study" not in st.session_state:
         st.session_state["study"] = make_study(st.query_params.get("grid", "canonical"))
         st.session_state["segmentation"] = make_segmentation(st.session_state["study"])
-    look_at = None
-    if st.button("Look at the corner"):
-        look_at = LookAt((1, 2, 3))
-    if st.button("Look at the core"):
-        look_at = LookAt((13, 14, 10))
+    for name, voxel in {"corner": (1, 2, 3), "core": (13, 14, 10)}.items():
+        if st.button(f"Look at the {name}"):
+            st.session_state["look_at"] = LookAt(voxel)
     st.button("Run again")
+    look_at = st.session_state.get("look_at")
     study, segmentation = st.session_state["study"], st.session_state["segmentation"]
     if st.button("Erase"):
         forget(study)
