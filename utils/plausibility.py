@@ -176,7 +176,7 @@ class _Contrasts:
 
 
 def _brain_samples(scans: Mapping[Modality, Volume]) -> NDArray[np.float32]:
-    """(4, n) values well inside the brain, where partial volume is rare; every other one if many."""
+    """(4, n) values well inside the brain, where partial volume is rare."""
     step = 2 if scans[Modality.T1].values.size > MANY_VOXELS else 1
     thinned = [scans[m].values[::step, ::step, ::step] for m in Modality]
     brain = np.all([values != 0 for values in thinned], axis=0)

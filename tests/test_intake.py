@@ -1,0 +1,484 @@
+"""Files of a visit to one study: names, archives, and four scans against each other."""
+
+import io
+import itertools
+import os
+import subprocess
+import sys
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import corpus
+from tests.corpus import LPS, TISSUES, gz, moved, nifti, scan
+from utils.errors import (
+    AmbiguousFileError,
+    GridMismatchError,
+    ImplausibleStudyError,
+    MissingModalityError,
+    RefusedStudyError,
+    UnreadableArchiveError,
+    UnreadableVolumeError,
+    UserError,
+)
+from utils.filename import display_name, is_segmentation, label_of
+from utils.grid import Grid
+from utils.intake import (
+    Light,
+    assign,
+    check,
+    find_scans,
+    open_study,
+    read_scan,
+    read_study_folder,
+    review,
+    unzip,
+)
+from utils.plausibility import grid_notices, likely_arrangement
+from utils.study import Modality
+from utils.volume import Volume
+
+FLAIR, T1, T1CE, T2 = Modality
+GOOD = {m: (f"case_{m}.nii.gz", gz(nifti(scan(m)))) for m in Modality}
+
+# ------------------------------------------------------------------------------------ file names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "BraTS20_Training_001_{}.nii: flair t1 t1ce t2",
+        "Brats18_CBICA_AWG_1_{}.nii.gz: flair t1 t1ce t2",
+        "BraTS2021_00000_{}.nii.gz: flair t1 t1ce t2",
+        "BraTS-GLI-00012-000-{}.nii.gz: t2f t1n t1c t2w",
+        "UPENN-GBM-00001_11_{}.nii.gz: FLAIR T1 T1GD T2",
+        "UCSF-PDGM-0004_{}.nii.gz: FLAIR T1 T1c T2",
+        "sub-01_{}.nii.gz: FLAIR T1w ce-T1w T2w",
+        "POST_OP_7_{}.nii: flair t1 t1_post t2",
+        "{}.nii.gz: t2_flair t1_pre t1_gd t2_tse",
+        "exam {}.nii.gz: ax~T2~FLAIR ax~T1 ax~T1~+C T2w",
+        "x_{}.nii: T2FLAIR T1pre T1post T2",
+        "x.{}.nii.gz: flair t1.native t1.km t2",
+        "{}.nii.gz: darkfluid T1_without_contrast T1_with_contrast T2_space",
+    ],
+)
+def test_usual_spellings_are_recognised(names: str) -> None:
+    pattern, spellings = names.rsplit(": ", 1)
+    files = [pattern.format(s.replace("~", " ")) for s in spellings.split()]
+    assert assign(list(reversed(files))) == dict(zip(Modality, files, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DOE_JANE.nii.gz", "t1_t2.nii", "t1_flair.nii", "t2star.nii.gz", "t1_seg.nii.gz", "swi.nii",
+        "post_op_t1.nii.gz", "brain_mask_t1.nii", "t1.json", "adc.nii.gz", "__MACOSX/._t1.nii.gz",
+        ".t1.nii.gz", "t10.nii", "t1_t1ce_diff_t2.nii",
+    ],
+)  # fmt: skip
+def test_names_that_state_no_modality_or_two_are_not_guessed(name: str) -> None:
+    assert assign([name]) == {}
+
+
+def test_two_candidates_for_a_modality_are_left_to_the_person() -> None:
+    assert assign(["a_t1.nii", "b_t1.nii.gz", "a_t2.nii"]) == {T2: "a_t2.nii"}
+
+
+def test_segmentations_are_known_by_name() -> None:
+    assert is_segmentation("W39_1998.09.19_Segm.nii")
+    assert not is_segmentation("BraTS20_Training_001_t1.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("t1.nii.gz", "t1.nii.gz"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\scans\\t1.nii", "t1.nii"),
+        ("a\0b\n.nii", "a_b_.nii"),
+        ("<img src=x onerror=alert(1)>.nii", "_img src=x onerror=alert(1)_.nii"),
+        ("![x](http://e.org/a.png)", "a.png)"),
+        ("$x$ `y` *z* :red[t]", "_x_ _y_ _z_ _red_t_"),
+        ("\u202egz.iin.t1", "_gz.iin.t1"),
+        ("\u05d0\u05d1.nii", "__.nii"),
+        ("\U0001f9e0.nii", "_.nii"),
+        ("Müller_1.nii", "Müller_1.nii"),
+        ("", "unnamed file"),
+    ],
+)
+def test_a_hostile_name_is_shown_harmlessly(name: str, shown: str) -> None:
+    assert display_name(name) == shown
+
+
+def test_a_long_name_loses_its_middle_but_not_its_end() -> None:
+    shown = display_name("a" * 300 + "_t1.nii.gz")
+    assert len(shown) == 60
+    assert shown.endswith("_t1.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("DOE_JANE_MRN12345_t1ce.nii.gz", "…t1ce.nii.gz"),
+        ("t1.nii.gz", "t1.nii.gz"),
+        ("DOE^JANE.nii.gz", "….nii.gz"),
+        ("../DOE/x", "…"),
+    ],
+)
+def test_what_is_written_of_a_name_comes_from_our_own_vocabulary(name: str, label: str) -> None:
+    assert label_of(name) == label
+
+
+# -------------------------------------------------------------------------------------- archives
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_a_zip_gives_its_scans_by_base_name_and_nothing_else() -> None:
+    archive = zipped(
+        {
+            "case/": b"",
+            "case/deep/case_t1.nii.gz": b"one",
+            "../../case_t2.nii.gz": b"two",
+            "case/DOE.nii.gz": b"three",
+            "case/case_seg.nii.gz": b"no",
+            "case/case_t1.json": b"no",
+            "__MACOSX/case/._case_t1.nii.gz": b"no",
+            "case/.hidden.nii.gz": b"no",
+            "readme.txt": b"no",
+        }
+    )
+    assert unzip(archive, "x.zip") == [
+        ("case_t1.nii.gz", b"one"),
+        ("case_t2.nii.gz", b"two"),
+        ("DOE.nii.gz", b"three"),
+    ]
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
+    packed = zipped({"a_t1.nii": bytes(2**26)})
+    bomb = io.BytesIO(packed)
+    with zipfile.ZipFile(bomb, "a") as archive:
+        for n in range(8):
+            archive.writestr(f"b{n}_t1.nii", bytes(2**26), zipfile.ZIP_DEFLATED)
+    with pytest.raises(UnreadableArchiveError, match="would unpack to 576 MB"):
+        unzip(bomb.getvalue(), "x.zip")
+
+
+def test_a_zip_that_lies_about_a_size_is_refused() -> None:
+    archive = bytearray(zipped({"a_t1.nii": bytes(5000)}))
+    at = archive.index(b"PK\x01\x02") + 24
+    archive[at : at + 4] = (10).to_bytes(4, "little")
+    with pytest.raises(UnreadableArchiveError):
+        unzip(bytes(archive), "x.zip")
+
+
+def test_a_zip_with_too_many_files_is_refused() -> None:
+    with pytest.raises(UnreadableArchiveError, match=r"1,001 files"):
+        unzip(zipped({f"{n}": b"" for n in range(1001)}), "x.zip")
+
+
+def test_a_locked_zip_is_refused() -> None:
+    archive = bytearray(zipped({"a_t1.nii": b"x"}))
+    archive[archive.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(UnreadableArchiveError, match="password"):
+        unzip(bytes(archive), "x.zip")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04" + bytes(50), b"<html>"])
+def test_what_is_no_zip_is_refused(data: bytes) -> None:
+    with pytest.raises(UnreadableArchiveError, match="damaged"):
+        unzip(data, "x.zip")
+
+
+def test_a_damaged_zip_is_refused() -> None:
+    archive = bytearray(zipped({"a_t1.nii": np.random.default_rng(0).bytes(5000)}))
+    archive[200] ^= 1
+    with pytest.raises(UnreadableArchiveError, match="damaged"):
+        unzip(bytes(archive), "x.zip")
+
+
+def test_a_zip_without_a_scan_is_refused() -> None:
+    with pytest.raises(UnreadableArchiveError, match="holds no NIfTI scan"):
+        unzip(zipped({"readme.txt": b""}), "x.zip")
+
+
+# ----------------------------------------------------------------------------- the four together
+
+
+def test_a_good_study_opens_without_a_word_and_remembers_its_files() -> None:
+    intake = open_study(GOOD)
+    assert intake.notices == ()
+    assert list(intake.study.scans) == list(Modality)
+    assert intake.sha256 == {m: sha256(data).hexdigest() for m, (_, data) in GOOD.items()}
+    for m in Modality:
+        np.testing.assert_array_equal(intake.study.scans[m].values, scan(m))
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    bad = {T1: ("t1.nii", b""), T2: ("t2.nii", b"<html>"), FLAIR: GOOD[FLAIR]}
+    with pytest.raises(RefusedStudyError) as refusal:
+        open_study(bad)
+    assert [type(e) for e in refusal.value.errors] == [
+        UnreadableVolumeError,
+        UnreadableVolumeError,
+        MissingModalityError,
+    ]
+    for title in ("T1 scan", "T2 scan", "lacks T1ce"):
+        assert title in str(refusal.value)
+
+
+def test_one_thing_that_is_wrong_keeps_its_own_type() -> None:
+    with pytest.raises(MissingModalityError, match=r"lacks T1 and T2\."):
+        open_study({FLAIR: GOOD[FLAIR], T1CE: GOOD[T1CE]})
+
+
+def test_grids_that_differ_are_shown_as_a_table_of_four() -> None:
+    bad = {**GOOD, T2: ("t2.nii", nifti(scan("t2"), moved(4)))}
+    with pytest.raises(GridMismatchError) as refusal:
+        open_study(bad)
+    for title in ("FLAIR", "T1", "T1ce", "T2"):
+        assert f"- {title}: 48 x 48 x 31 voxels of 1.00 x 1.00 x 1.00 mm, LPS" in str(refusal.value)
+    assert str(refusal.value).count("off by 4.0 mm") == 1
+    assert "Co-register" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("shift_mm", "opens"), [(0.09, True), (0.12, False)])
+def test_grids_may_differ_by_a_tenth_of_a_millimetre(shift_mm: float, opens: bool) -> None:
+    scans = {**GOOD, T2: ("t2.nii", nifti(scan("t2"), moved(shift_mm)))}
+    if opens:
+        assert open_study(scans).notices == ()
+    else:
+        with pytest.raises(GridMismatchError, match=r"off by 0\.1 mm"):
+            open_study(scans)
+
+
+def test_one_file_in_two_slots_names_both() -> None:
+    with pytest.raises(ImplausibleStudyError, match="T1 and T1ce hold the same voxels"):
+        open_study({**GOOD, T1: ("t1.nii", GOOD[T1CE][1])})
+
+
+def test_a_brain_of_another_patient_is_named() -> None:
+    with pytest.raises(ImplausibleStudyError, match="brain in T1ce has another outline"):
+        open_study({**GOOD, T1CE: ("t1ce.nii", nifti(scan("t1ce", shift=4)))})
+
+
+def test_a_slightly_different_outline_is_asked_about() -> None:
+    thinner = scan("t1")
+    thinner[: np.flatnonzero(thinner.any((1, 2)))[0] + 7] = 0
+    (notice,) = open_study({**GOOD, T1: ("t1.nii", nifti(thinner))}).notices
+    assert (notice.code, notice.subject, notice.consent) == ("outline", "T1", True)
+
+
+def test_a_file_name_that_contradicts_its_slot_is_asked_about() -> None:
+    scans = {**GOOD, T2: ("DOE_t1.nii.gz", GOOD[T2][1])}
+    (notice,) = open_study(scans).notices
+    assert notice.consent
+    assert "the file name says T1" in notice.text
+    assert "DOE" not in notice.text
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(TISSUES)), ids="-".join)
+def test_every_wrong_order_of_the_four_is_asked_about_and_the_right_one_is_not(
+    order: tuple[str, ...],
+) -> None:
+    scans = {
+        m: Volume(scan(t).astype(np.float32), Grid(corpus.SHAPE, LPS))
+        for m, t in zip(Modality, order, strict=True)
+    }
+    found = likely_arrangement(scans)
+    assert found == {m: Modality(t) for m, t in zip(Modality, order, strict=True) if m != t}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_is_not_mistaken_for_a_wrong_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    brain = corpus.tissue_map() > 0
+    scans = {
+        m: Volume(
+            (brain * rng.normal(500, 100, brain.shape)).astype(np.float32), Grid(brain.shape, LPS)
+        )
+        for m in Modality
+    }
+    assert likely_arrangement(scans) == {}
+
+
+def test_a_tiny_brain_is_not_judged_by_contrast() -> None:
+    rng = np.random.default_rng(0)
+    scans = {
+        m: Volume(rng.random((16, 16, 16), np.float32), Grid((16, 16, 16), LPS)) for m in Modality
+    }
+    for volume in scans.values():
+        volume.values.flags.writeable = True
+        volume.values[:, :, 5:] = 0
+    assert likely_arrangement(scans) == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "codes"),
+    [((240, 240, 155), []), ((182, 218, 182), ["field-of-view"]), ((200, 200, 150), [])],
+)
+def test_more_head_than_in_training_is_said(shape: tuple[int, int, int], codes: list[str]) -> None:
+    assert [n.code for n in grid_notices(Grid(shape, LPS))] == codes
+
+
+def test_extent_is_measured_in_the_patient_not_in_the_array() -> None:
+    lying = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    assert "field-of-view" not in [n.code for n in grid_notices(Grid((155, 240, 240), lying))]
+
+
+def test_repairs_need_no_consent_and_doubts_do() -> None:
+    coarse = open_study(
+        {m: (f"{m}.nii", nifti(scan(m), LPS @ np.diag([1, 1, 3, 1]))) for m in Modality}
+    )
+    assert [(n.code, n.consent) for n in coarse.notices] == [("spacing", True)]
+    turned = open_study({m: (f"{m}.nii", nifti(scan(m), np.eye(4))) for m in Modality})
+    assert [(n.code, n.consent) for n in turned.notices] == [("orientation", False)]
+
+
+# --------------------------------------------------------------------------------- traffic lights
+
+
+def lights(scans: dict[Modality, tuple[str, bytes]]) -> dict[Modality, Light]:
+    found = review({m: read_scan(m, *file) for m, file in scans.items()})
+    return {m: found.light(m) for m in Modality}
+
+
+def test_a_good_study_is_green() -> None:
+    assert set(lights(GOOD).values()) == {Light.GREEN}
+
+
+def test_only_the_unreadable_scan_is_red() -> None:
+    found = lights({**GOOD, T1: ("t1.nii", b"")})
+    assert found == {FLAIR: Light.GREEN, T1: Light.RED, T1CE: Light.GREEN, T2: Light.GREEN}
+
+
+def test_a_missing_scan_is_red_and_says_so() -> None:
+    found = review({m: read_scan(m, *GOOD[m]) for m in (FLAIR, T1, T1CE)})
+    assert found.light(T2) is Light.RED
+    assert found.light(T1) is Light.GREEN
+    assert found.reasons(T2) == (
+        "This study lacks T2. Add the missing scan, with its modality in the file name "
+        "(flair, t1, t1ce, t2), and try again.",
+    )
+
+
+def test_swapped_scans_are_amber_and_the_others_green() -> None:
+    swapped = {**GOOD, T1: ("a.nii", GOOD[T1CE][1]), T1CE: ("b.nii", GOOD[T1][1])}
+    found = lights(swapped)
+    assert found == {FLAIR: Light.GREEN, T1: Light.AMBER, T1CE: Light.AMBER, T2: Light.GREEN}
+
+
+def test_a_repair_stays_green_and_is_listed() -> None:
+    repaired = {**GOOD, T1: ("t1.nii", nifti(scan("t1"), tail=b"junk"))}
+    found = review({m: read_scan(m, *file) for m, file in repaired.items()})
+    assert found.light(T1) is Light.GREEN
+    assert "4 extra bytes" in found.reasons(T1)[0]
+
+
+# ---------------------------------------------------------------------------------------- folders
+
+
+def folder_of(files: dict[str, bytes], folder: Path) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_study_may_lie_one_folder_deeper(tmp_path: Path) -> None:
+    folder_of({f"case/{name}": data for name, data in GOOD.values()}, tmp_path)
+    assert read_study_folder(tmp_path).notices == ()
+    assert find_scans(tmp_path)[T1] == tmp_path / "case/case_t1.nii.gz"
+
+
+def test_a_folder_that_lacks_a_scan_cannot_be_a_case(tmp_path: Path) -> None:
+    with pytest.raises(MissingModalityError, match="lacks FLAIR, T1, T1ce and T2"):
+        find_scans(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_a_refusal(tmp_path: Path) -> None:
+    assert check(tmp_path / "no") == {
+        "verdict": "refuse",
+        "notices": [],
+        "errors": ["The study folder does not exist. Give the folder of the scans."],
+    }
+
+
+def test_two_files_for_one_modality_are_not_chosen_between(tmp_path: Path) -> None:
+    folder_of({"DOE_t1.nii": b"", "DOE_t1.nii.gz": b""}, tmp_path)
+    with pytest.raises(AmbiguousFileError, match=r"2 files could be T1 \(…t1.nii, …t1.nii.gz\)"):
+        read_study_folder(tmp_path)
+
+
+def test_a_file_that_cannot_be_opened_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of(dict(GOOD.values()), tmp_path)
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "cannot be opened" in check(tmp_path)["errors"][0]
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    folder_of(dict(GOOD.values()), tmp_path)
+    os.truncate(tmp_path / "case_t1.nii.gz", 2**40)
+    assert "too large (1,048,576 MB" in check(tmp_path)["errors"][0]
+
+
+def test_neither_a_pipe_nor_a_folder_named_like_a_scan_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "case_t1.nii.gz")
+    (tmp_path / "case_t2.nii.gz").mkdir()
+    assert "lacks FLAIR, T1, T1ce and T2" in check(tmp_path)["errors"][0]
+
+
+# ------------------------------------------------------------------------------------- real cases
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+REAL = {
+    "BraTS2021_00006": "accept",  # headers without extension
+    "BraTS20_Training_001": "notice",  # AFNI extension
+    "BRATS_001": "notice",  # MSD: RAS, float32
+    "BraTSReg_002_00_0000": "accept",  # qform code 0
+    "TCGA-FG-6692_coregistered": "accept",
+    "TCGA-FG-6692": "refuse",  # four grids
+}
+
+
+@pytest.fixture(scope="session")
+def real_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("imagecodecs", reason="needed to unpack real cases")
+    if not (SHARED / "unpack.py").is_file():
+        pytest.skip("real cases are not beside this checkout")
+    root = tmp_path_factory.mktemp("cases")
+    subprocess.run([sys.executable, SHARED / "unpack.py", root, *REAL], check=True)
+    return root
+
+
+@pytest.mark.parametrize(("case", "verdict"), REAL.items())
+def test_real_cases_pass_without_a_question(case: str, verdict: str, real_cases: Path) -> None:
+    (folder,) = real_cases.glob(f"*/{case}")
+    if verdict == "refuse":
+        with pytest.raises(UserError, match=r"208 x 256 x 26(.|\n)*224 x 256 x 26"):
+            read_study_folder(folder)
+    else:
+        assert not [n for n in read_study_folder(folder).notices if n.consent]
+    assert check(folder)["verdict"] == verdict
+
+
+def test_each_real_clinical_series_is_seen_to_have_a_skull(real_cases: Path) -> None:
+    (folder,) = real_cases.glob("*/TCGA-FG-6692")
+    notices = check(folder)["notices"]
+    assert sum("skull" in n for n in notices) == 4

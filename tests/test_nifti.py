@@ -1,0 +1,341 @@
+"""Bytes to volume and mask to bytes: nothing wrong gets in, and what goes out fits."""
+
+import gzip
+import itertools
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+from numpy.typing import NDArray
+
+from tests import corpus
+from tests.corpus import CANARY, LPS, gz, moved, nifti, rotated, scan
+from utils import nifti as gate
+from utils import upload
+from utils.errors import MaskNotVerifiedError, UnreadableVolumeError
+from utils.grid import Grid
+from utils.nifti import read_nifti, verify_labels, write_labels
+
+ASYMMETRIC = np.zeros((24, 20, 18), np.int16)
+ASYMMETRIC[2:20, 3:17, 2:16] = np.random.default_rng(0).integers(100, 900, (18, 14, 14))
+TURNED = [
+    (permutation, flips)
+    for permutation in itertools.permutations(range(3))
+    for flips in itertools.product((1, -1), repeat=3)
+]
+
+
+def turned(
+    values: NDArray[np.int16], affine: NDArray[np.float64], how: tuple[tuple[int, ...], ...]
+) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    """Store the same anatomy in another axis order and direction."""
+    order, flips = how
+    ornt = np.array(list(zip(order, flips, strict=True)), float)
+    stored = nib.orientations.apply_orientation(values, ornt)
+    return stored, affine @ nib.orientations.inv_ornt_aff(ornt, values.shape)
+
+
+def raw_fields(data: bytes) -> bytes:
+    """dim, pixdim, form codes, quaternion, offset and srow as stored."""
+    block = gzip.decompress(data)[:348] if data[:2] == b"\x1f\x8b" else data[:348]
+    return block[40:56] + block[76:92] + block[252:328]
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("how", TURNED, ids=str)
+@pytest.mark.parametrize("world", [LPS, rotated(20) @ np.diag([1, 1.2, 2.5, 1])], ids=["1mm", "ob"])
+def test_every_voxel_stays_at_its_place_in_the_patient_however_the_array_is_stored(
+    how: tuple[tuple[int, ...], ...], world: NDArray[np.float64]
+) -> None:
+    stored, affine = turned(ASYMMETRIC, world, how)
+    volume, _ = read_nifti(gz(nifti(stored, affine)), "t1")
+    voxel = np.linalg.inv(affine) @ world @ [5, 7, 11, 1]  # one voxel that we follow
+    i, j, k = np.round(voxel[:3]).astype(int)
+    assert volume.values[i, j, k] == ASYMMETRIC[5, 7, 11]
+    found = volume.grid.affine @ [i, j, k, 1]
+    np.testing.assert_allclose(found, world @ [5, 7, 11, 1], atol=1e-3)
+
+
+def test_voxels_are_the_scaled_stored_ones() -> None:
+    volume, notices = read_nifti(gz(nifti(ASYMMETRIC, scl_slope=0.5, scl_inter=0)), "t1")
+    np.testing.assert_array_equal(volume.values, ASYMMETRIC * 0.5)
+    assert volume.values.dtype == np.float32
+    assert not notices
+
+
+def test_after_shifting_air_is_zero_and_differences_are_kept() -> None:
+    volume, (notice,) = read_nifti(gz(nifti(ASYMMETRIC, scl_slope=2, scl_inter=-1000)), "t1")
+    np.testing.assert_array_equal(volume.values, ASYMMETRIC * 2.0)
+    assert notice.code == "air-shifted"
+    assert not notice.consent
+
+
+def test_few_missing_voxels_become_zero_and_the_rest_stays() -> None:
+    values = ASYMMETRIC.astype(np.float32)
+    values[10, 10, 10] = np.nan
+    volume, (notice,) = read_nifti(gz(nifti(values)), "t1")
+    expected = ASYMMETRIC.astype(np.float32)
+    expected[10, 10, 10] = 0
+    np.testing.assert_array_equal(volume.values, expected)
+    assert "1 voxel " in notice.text
+
+
+def test_an_outlier_becomes_the_brightest_of_the_rest() -> None:
+    values = ASYMMETRIC.astype(np.float32)
+    values[10, 10, 10] = 0
+    brightest = values.max()
+    values[10, 10, 10] = 1e30
+    volume, (notice,) = read_nifti(gz(nifti(values)), "t1")
+    assert volume.values[10, 10, 10] == brightest == volume.values.max()
+    assert notice.code == "outliers"
+
+
+def test_the_sform_holds_where_the_forms_differ() -> None:
+    folder = corpus.both_forms(moved(35), LPS)()
+    volume, (notice,) = read_nifti(folder["case_t1.nii.gz"] or b"", "t1")
+    np.testing.assert_allclose(volume.grid.affine, LPS)
+    assert notice.code == "forms-differ"
+
+
+def test_a_label_map_is_read_as_stored_when_one_is_expected() -> None:
+    volume, _ = read_nifti(gz(nifti(corpus.labels())), "seg", labels=True)
+    np.testing.assert_array_equal(volume.values, corpus.labels())
+
+
+def test_two_readers_that_disagree_on_voxels_are_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = gate._read_with_itk
+
+    def lying(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        values, affine = honest(path)
+        values[10, 10, 10] += 1
+        return values, affine
+
+    monkeypatch.setattr(gate, "_read_with_itk", lying)
+    with pytest.raises(UnreadableVolumeError, match="disagree on the voxel values"):
+        read_nifti(gz(nifti(ASYMMETRIC)), "t1")
+
+
+@pytest.mark.parametrize("reader", ["_read_with_itk", "_read_with_nibabel"])
+def test_two_readers_that_disagree_on_left_and_right_are_a_refusal(
+    reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = getattr(gate, reader)
+    mirror = np.diag([-1, 1, 1, 1.0])
+
+    def lying(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        values, affine = honest(path)
+        return values, mirror @ affine
+
+    monkeypatch.setattr(gate, reader, lying)
+    with pytest.raises(UnreadableVolumeError, match="disagree on where the scan lies"):
+        read_nifti(gz(nifti(ASYMMETRIC)), "t1")
+
+
+def test_a_file_that_itk_cannot_open_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(path: Path) -> None:
+        raise RuntimeError("no ImageIO")
+
+    monkeypatch.setattr(gate, "_read_with_itk", failing)
+    with pytest.raises(UnreadableVolumeError, match="ITK cannot read it"):
+        read_nifti(gz(nifti(ASYMMETRIC)), "t1")
+
+
+def test_a_slope_of_0_with_an_intercept_is_refused_because_readers_disagree() -> None:
+    with pytest.raises(UnreadableVolumeError, match="disagree on the voxel values"):
+        read_nifti(gz(nifti(ASYMMETRIC, scl_slope=0, scl_inter=7)), "t1")
+
+
+def test_the_scan_touches_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    honest = gate._read_with_itk
+
+    def watching(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        seen.append(path)
+        assert path.is_symlink()
+        assert os.readlink(path).startswith("/proc/")
+        assert path.parent.stat().st_mode & 0o077 == 0
+        return honest(path)
+
+    monkeypatch.setattr(gate, "_read_with_itk", watching)
+    read_nifti(gz(nifti(ASYMMETRIC)), "t1")
+    assert seen
+    assert not seen[0].parent.exists()
+
+
+def test_without_anonymous_memory_a_private_file_serves_and_is_gone_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    seen: list[Path] = []
+    honest = gate._read_with_itk
+
+    def watching(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        seen.append(path)
+        assert path.parent.stat().st_mode & 0o077 == 0
+        return honest(path)
+
+    monkeypatch.setattr(gate, "_read_with_itk", watching)
+    volume, _ = read_nifti(gz(nifti(ASYMMETRIC)), "t1")
+    np.testing.assert_array_equal(volume.values, ASYMMETRIC)
+    assert not seen[0].parent.exists()
+
+
+def test_a_bomb_is_refused_after_its_first_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked_bytes = 0
+    honest = upload.zlib.decompressobj
+
+    class Counting:
+        def __init__(self, wbits: int) -> None:
+            self._inner = honest(wbits=wbits)
+
+        def decompress(self, data: bytes, length: int) -> bytes:
+            nonlocal unpacked_bytes
+            piece = self._inner.decompress(data, length)
+            unpacked_bytes += len(piece)
+            return piece
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+    bomb = corpus.zeros_bomb(nifti(ASYMMETRIC, dim=[3, 1024, 1024, 1536, 1, 1, 1, 1]))
+    monkeypatch.setattr(upload.zlib, "decompressobj", Counting)
+    with pytest.raises(UnreadableVolumeError, match="too large"):
+        read_nifti(bomb, "t1")
+    assert unpacked_bytes <= 2**20
+
+
+# --------------------------------------------------------------------------------------- writing
+
+LABELS = np.zeros(ASYMMETRIC.shape, np.uint8)
+LABELS[4:9, 5:12, 3:8], LABELS[5:7, 6:9, 4:6], LABELS[7, 7, 5] = 2, 1, 4
+
+UPLOADS = {
+    "both forms": {},
+    "only sform": {"qform_code": 0},
+    "only qform": {"sform_code": 0, "srow_x": 7},
+    "codes 2 and 1": {"qform_code": 2, "sform_code": 1},
+    "qfac 0": {"sform_code": 1, "qform_code": 0, "pixdim": [0, 1, 1, 1, 0, 0, 0, 0]},
+    "NaN in an unused form": {"sform_code": 0, "srow_x": np.nan},
+    "big-endian": {"endianness": ">"},
+}
+
+
+@pytest.mark.parametrize("fields", UPLOADS.values(), ids=UPLOADS)
+@pytest.mark.parametrize("world", [LPS, rotated(20)], ids=["LPS", "oblique"])
+def test_a_mask_repeats_the_geometry_of_the_scan_bit_for_bit(
+    fields: dict[str, object], world: NDArray[np.float64]
+) -> None:
+    if "pixdim" in fields:
+        world = np.diag([-1, -1, 1, 1]) @ LPS
+    uploaded = nifti(ASYMMETRIC, world, **fields)
+    grid = read_nifti(uploaded, "t1")[0].grid
+    mask = write_labels(LABELS, grid)
+    if "endianness" in fields:
+        uploaded = nifti(ASYMMETRIC, world)
+    assert raw_fields(mask) == raw_fields(uploaded)
+
+
+def test_where_forms_differ_a_mask_repeats_both() -> None:
+    uploaded = corpus.both_forms(moved(35), LPS)()["case_t1.nii.gz"] or b""
+    grid = read_nifti(uploaded, "t1")[0].grid
+    mask = write_labels(np.zeros(corpus.SHAPE, np.uint8), grid)
+    assert raw_fields(mask) == raw_fields(uploaded)
+
+
+def test_a_mask_of_a_nifti_2_scan_is_nifti_1_at_the_same_place() -> None:
+    grid = read_nifti(corpus.nifti_2(), "t1")[0].grid
+    mask = nib.Nifti1Image.from_bytes(gzip.decompress(write_labels(corpus.labels(), grid)))
+    np.testing.assert_allclose(mask.affine, LPS)
+
+
+def test_a_mask_is_plain_bytes_without_scaling_in_millimetres(tmp_path: Path) -> None:
+    path = tmp_path / "mask.nii.gz"
+    grid = read_nifti(gz(nifti(ASYMMETRIC, scl_slope=2, scl_inter=-5)), "t1")[0].grid
+    path.write_bytes(write_labels(LABELS, grid))
+    image = nib.load(path)
+    assert image.get_data_dtype() == np.uint8
+    assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
+    assert image.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj), LABELS)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path)).T, LABELS)
+
+
+def test_the_same_mask_is_the_same_file() -> None:
+    grid = Grid(LABELS.shape, LPS)
+    assert write_labels(LABELS, grid) == write_labels(LABELS.copy(order="F"), grid)
+
+
+def test_no_text_of_the_upload_is_in_a_mask() -> None:
+    text = {"descrip": CANARY, "aux_file": CANARY, "db_name": CANARY, "intent_name": "DOE^JANE"}
+    uploaded = corpus.extension(CANARY.encode())(nifti(ASYMMETRIC, **text))
+    volume, notices = read_nifti(uploaded, f"{CANARY}.nii.gz")
+    mask = gzip.decompress(write_labels(LABELS, volume.grid))
+    assert b"DOE" not in mask
+    assert b"MRN" not in mask
+    assert b"research use only" in mask
+    assert [n.code for n in notices] == ["header-text"]
+
+
+def test_a_mask_on_a_grid_that_never_was_a_file_states_both_forms() -> None:
+    world = rotated(20) @ np.diag([0.9, 1.1, 5, 1])
+    mask = nib.Nifti1Image.from_bytes(
+        gzip.decompress(write_labels(LABELS, Grid(LABELS.shape, world)))
+    )
+    for form in (mask.header.get_qform(coded=True), mask.header.get_sform(coded=True)):
+        np.testing.assert_allclose(form[0], world, atol=1e-4)
+        assert form[1] == 1
+
+
+def test_labels_that_are_not_bytes_are_refused() -> None:
+    with pytest.raises(MaskNotVerifiedError, match="float64"):
+        write_labels(LABELS.astype(float), Grid(LABELS.shape, LPS))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (lambda b: b[:-50] + b"\x04" + b[-49:], "its labels changed"),
+        (lambda b: b[:280] + np.float32(-1.5).tobytes() + b[284:], "repeat the scan's"),
+        (lambda b: b[:252] + b"\x03\0" + b[254:], "repeat the scan's"),
+        (lambda b: b[:112] + np.float32(2).tobytes() + b[116:], "its labels changed"),
+    ],
+    ids=["a voxel", "the sform", "a code", "the slope"],
+)
+def test_a_mask_that_reads_back_differently_is_not_offered(spoil, finding: str) -> None:
+    grid = read_nifti(nifti(ASYMMETRIC), "t1")[0].grid
+    stored = gzip.decompress(write_labels(LABELS, grid))
+    with pytest.raises(MaskNotVerifiedError, match=finding):
+        verify_labels(gz(spoil(stored)), LABELS, grid)
+
+
+@pytest.mark.parametrize("reader", ["_read_with_itk", "_read_with_nibabel"])
+def test_a_mask_that_one_reader_places_elsewhere_is_not_offered(
+    reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = getattr(gate, reader)
+
+    def lying(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        values, affine = honest(path)
+        return values, moved(1) @ np.linalg.inv(LPS) @ affine
+
+    grid = Grid(LABELS.shape, LPS)
+    monkeypatch.setattr(gate, reader, lying)
+    with pytest.raises(MaskNotVerifiedError, match=r"moved by 1\.000 mm"):
+        write_labels(LABELS, grid)
+
+
+def test_millilitres_survive_the_file() -> None:
+    world = rotated(20) @ np.diag([0.9, 1.1, 5, 1])
+    grid = read_nifti(nifti(ASYMMETRIC, world), "t1")[0].grid
+    assert grid.voxel_volume_ml == pytest.approx(0.9 * 1.1 * 5 / 1000)
+
+
+def test_scan_and_reader_agree_on_the_phantom() -> None:
+    volume, notices = read_nifti(gz(nifti(scan("flair"))), "flair")
+    np.testing.assert_array_equal(volume.values, scan("flair"))
+    assert not notices
