@@ -59,24 +59,32 @@ test("later layers are painted over earlier ones, and switched-off ones not at a
 test("the outline of one voxel is its four edges", () => {
   const values = Uint8Array.of(0, 0, 0, 0, 4, 0, 0, 0, 0);
   const runs = outline(values, walk(3, 3), membership([4]));
-  assert.deepEqual(runs, [1, 1, 2, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 1, 2, 2]);
+  assert.deepEqual(runs, [1, 1, 2, 1, 1, 1, 2, 2, 2, -1, 1, 1, 1, 2, 1, 2, 1, 2, 2, -1]);
 });
 
 test("the outline of a row is drawn in long runs, also along the slice's border", () => {
   const values = Uint8Array.of(2, 2, 2, 0, 0, 0);
   const runs = outline(values, walk(3, 2), membership([2]));
-  assert.deepEqual(runs, [0, 0, 3, 0, 0, 1, 3, 1, 0, 0, 0, 1, 3, 0, 3, 1]);
+  assert.deepEqual(runs, [0, 0, 3, 0, 1, 0, 1, 3, 1, -1, 0, 0, 0, 1, 1, 3, 0, 3, 1, -1]);
 });
 
 test("labels of one set have no outline between them", () => {
   const values = Uint8Array.of(1, 4);
-  assert.equal(outline(values, walk(2, 1), membership([1, 4])).length, 16);
+  assert.equal(outline(values, walk(2, 1), membership([1, 4])).length / 5, 4);
   assert.equal(outline(values, walk(2, 1), membership([2])).length, 0);
 });
 
 test("a hole has an outline of its own", () => {
   const values = Uint8Array.of(1, 1, 1, 1, 0, 1, 1, 1, 1);
-  assert.equal(outline(values, walk(3, 3), membership([1])).length / 4, 8);
+  assert.equal(outline(values, walk(3, 3), membership([1])).length / 5, 8);
+});
+
+test("a run ends where the set changes sides", () => {
+  const values = Uint8Array.of(1, 0, 0, 1);
+  const runs = outline(values, walk(2, 2), membership([1]));
+  const middle = [];
+  for (let n = 0; n < runs.length; n += 5) if (runs[n + 1] === 1 && runs[n + 3] === 1) middle.push(runs.slice(n, n + 5));
+  assert.deepEqual(middle, [[0, 1, 1, 1, -1], [1, 1, 2, 1, 1]]);
 });
 
 test("tumour is counted in the slices of each axis", () => {

@@ -81,9 +81,7 @@ def test_a_volume_is_served_under_any_base_path(client: Client, token: str, base
     assert answer.headers["x-volume"] == '{"dtype": "uint8"}'
 
 
-def test_a_volume_is_kept_by_no_proxy_and_read_by_no_other_site(
-    client: Client, token: str
-) -> None:
+def test_a_volume_is_kept_by_no_proxy_and_read_by_no_other_site(client: Client, token: str) -> None:
     headers = client.get(f"/_viewer/volume/{token}", ((b"origin", b"http://evil"),)).headers
     assert headers["cache-control"] == "no-store, private"
     assert headers["x-content-type-options"] == "nosniff"

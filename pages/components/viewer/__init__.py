@@ -33,6 +33,13 @@ __all__ = [
 
 Voxel = tuple[int, int, int]
 
+_BRIGHTEST_PERCENT = {  # oedema must keep its shades in FLAIR and T2; vessels need none in T1
+    Modality.FLAIR: 99.7,
+    Modality.T1: 99.0,
+    Modality.T1CE: 99.0,
+    Modality.T2: 99.5,
+}
+
 _requests = itertools.count()
 _legends: WeakKeyDictionary[Segmentation, dict[str, Any]] = WeakKeyDictionary()
 _starts: WeakKeyDictionary[Segmentation, Voxel] = WeakKeyDictionary()
@@ -154,7 +161,10 @@ def _session() -> str:
 
 
 def _publish_scans(study: Study) -> Mapping[str, str]:
-    encoders = {m.value: partial(encode_scan, scan) for m, scan in study.scans.items()}
+    encoders = {
+        m.value: partial(encode_scan, scan, _BRIGHTEST_PERCENT[m])
+        for m, scan in study.scans.items()
+    }
     return STORE.publish(_session(), study, encoders)
 
 

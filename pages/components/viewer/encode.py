@@ -17,7 +17,8 @@ Voxel = TypeVar("Voxel", np.float32, np.uint8)
 
 GZIP_LEVEL = 1  # 0.1 s a scan; level 6 takes four times as long to save a tenth of the bytes
 STORED_STEPS = 2**14 - 1  # for scans that are not whole numbers: finer than a scanner's own steps
-WINDOW_PERCENTILES = (1.0, 99.0)  # of the tissue; the brightest 1 % are vessels and fat
+DARKEST_PERCENT = 1.0  # of the tissue; shown black
+BRIGHTEST_PERCENT = 99.0  # shown white, unless the caller knows better
 WINDOW_SAMPLE = 300_000  # voxels from which a percentile is known well enough
 
 
@@ -77,11 +78,18 @@ class DisplayGrid:
         return _mapped(np.linalg.inv(self.to_study).astype(np.float64), study_voxel)
 
 
-def encode_scan(scan: Volume) -> Payload:
+def encode_scan(scan: Volume, brightest_percent: float = BRIGHTEST_PERCENT) -> Payload:
     """Encode a scan as int16.
 
     Whole numbers in int16's range are kept as they are, so the read-out shows the scanner's own
     values; anything else is stored in ``STORED_STEPS`` equal steps between its extremes.
+
+    Parameters
+    ----------
+    scan : Volume
+        Any orientation.
+    brightest_percent : float
+        Percentile of the tissue that the first window shows white.
     """
     values = _ras(scan.values, scan.grid)
     low, high = float(values.min()), float(values.max())
@@ -95,7 +103,7 @@ def encode_scan(scan: Volume) -> Payload:
         "dtype": "int16",
         "scale": scale,
         "offset": offset,
-        "window": window_of(scan.values),
+        "window": window_of(scan.values, brightest_percent),
         "box": tissue_box(values),
     }
     return Payload(_packed(stored, "<i2"), header)
@@ -106,14 +114,16 @@ def encode_bytes(values: NDArray[np.uint8], grid: Grid) -> Payload:
     return Payload(_packed(_ras(values, grid), "|u1"), {"dtype": "uint8"})
 
 
-def window_of(values: NDArray[np.float32]) -> tuple[float, float]:
+def window_of(
+    values: NDArray[np.float32], brightest_percent: float = BRIGHTEST_PERCENT
+) -> tuple[float, float]:
     """Lowest and highest value to show at first: robust percentiles of the tissue (non-zero)."""
     stride = slice(None, None, max(1, round((values.size / WINDOW_SAMPLE) ** (1 / 3))))
     sample = values[stride, stride, stride]
     tissue = sample[sample != 0]
     if tissue.size == 0:
         tissue = values[values != 0] if values.any() else values.ravel()
-    low, high = np.percentile(tissue, WINDOW_PERCENTILES)
+    low, high = np.percentile(tissue, (DARKEST_PERCENT, brightest_percent))
     if high <= low:  # a scan of one value: show it mid-grey
         low, high = low - 1, high + 1
     return float(low), float(high)

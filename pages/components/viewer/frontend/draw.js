@@ -89,7 +89,7 @@ export function drawPane(context, size, ratio, scene, memory) {
 }
 
 function drawOutlines(context, ratio, overlay, walk, place, memory) {
-  context.lineWidth = Math.max(1, 1.6 * ratio);
+  context.lineWidth = Math.max(1, 1.5 * ratio);
   context.lineCap = "square";
   for (const layer of overlay.layers) {
     if (!layer.on) continue;
@@ -97,9 +97,14 @@ function drawOutlines(context, ratio, overlay, walk, place, memory) {
     if (!runs.length) continue;
     context.strokeStyle = layer.colour;
     context.beginPath();
-    for (let n = 0; n < runs.length; n += 4) {
-      context.moveTo(place.left + runs[n] * place.scaleX, place.top + runs[n + 1] * place.scaleY);
-      context.lineTo(place.left + runs[n + 2] * place.scaleX, place.top + runs[n + 3] * place.scaleY);
+    for (let n = 0; n < runs.length; n += 5) {
+      // half a line inwards: where two labels meet, both outlines stay visible
+      const shift = (runs[n + 4] * context.lineWidth) / 2;
+      const upright = runs[n] === runs[n + 2];
+      const x = place.left + (upright ? shift : 0);
+      const y = place.top + (upright ? 0 : shift);
+      context.moveTo(x + runs[n] * place.scaleX, y + runs[n + 1] * place.scaleY);
+      context.lineTo(x + runs[n + 2] * place.scaleX, y + runs[n + 3] * place.scaleY);
     }
     context.stroke();
   }

@@ -46,7 +46,8 @@ export function membership(members) {
 }
 
 // The border of a set of labels as straight runs along voxel edges: a flat list of x0, y0, x1, y1
-// in columns and rows of the slice, each run as long as it goes.
+// in columns and rows of the slice, and the side on which the set lies: 1 towards larger x or y, -1
+// towards smaller. Each run is as long as it goes.
 export function outline(values, walk, inside) {
   const { width, height, stepU, stepV } = walk;
   const mask = new Uint8Array((width + 2) * (height + 2)); // a margin, so that edges need no care
@@ -64,23 +65,25 @@ export function outline(values, walk, inside) {
   const runs = [];
   if (!any) return runs;
   for (let y = 0; y <= height; y++) {
-    collect(width, (n) => mask[y * pitch + n + 1] !== mask[(y + 1) * pitch + n + 1], (a, b) => runs.push(a, y, b, y));
+    const side = (n) => mask[(y + 1) * pitch + n + 1] - mask[y * pitch + n + 1];
+    collect(width, side, (from, to, sign) => runs.push(from, y, to, y, sign));
   }
   for (let x = 0; x <= width; x++) {
-    collect(height, (n) => mask[(n + 1) * pitch + x] !== mask[(n + 1) * pitch + x + 1], (a, b) => runs.push(x, a, x, b));
+    const side = (n) => mask[(n + 1) * pitch + x + 1] - mask[(n + 1) * pitch + x];
+    collect(height, side, (from, to, sign) => runs.push(x, from, x, to, sign));
   }
   return runs;
 }
 
-function collect(count, isEdge, emit) {
-  let begin = -1;
+function collect(count, sideOf, emit) {
+  let begin = 0;
+  let sign = 0;
   for (let n = 0; n <= count; n++) {
-    const edge = n < count && isEdge(n);
-    if (edge && begin < 0) begin = n;
-    if (!edge && begin >= 0) {
-      emit(begin, n);
-      begin = -1;
-    }
+    const side = n < count ? sideOf(n) : 0;
+    if (side === sign) continue;
+    if (sign) emit(begin, n, sign);
+    begin = n;
+    sign = side;
   }
 }
 
