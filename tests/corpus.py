@@ -341,6 +341,8 @@ ROWS = [
         t1_bytes(lambda _: zeros_bomb(nifti(scan("t1"), dim=[3, 1024, 1024, 1536, 1, 1, 1, 1])))),
     Row(9, "32767 voxels along each axis", REFUSE, "impossible size",
         t1(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])),
+    Row(9, "more memory than a scan needs", REFUSE, "116 MB of voxels is too large",
+        t1(dim=[3, 288, 280, 180, 1, 1, 1, 1], datatype=64, bitpix=64)),
     Row(10, "an axis of 0", REFUSE, "axis of 0", t1(dim=[3, 48, 0, 31, 1, 1, 1, 1])),
     Row(10, "a negative axis", REFUSE, "axis of -48", t1(dim=[3, 48, -48, 31, 1, 1, 1, 1])),
     Row(10, "9 dimensions", REFUSE, "9 dimensions", t1(dim=[9, 48, 48, 31, 1, 1, 1, 1])),

@@ -272,6 +272,12 @@ def test_a_brain_of_another_patient_is_named() -> None:
         open_study({**GOOD, T1CE: ("t1ce.nii", nifti(scan("t1ce", shift=4)))})
 
 
+def test_two_patients_with_two_scans_each_are_told_apart() -> None:
+    other = {m: (f"{m}.nii", nifti(scan(m, shift=4))) for m in (T1CE, T2)}
+    with pytest.raises(ImplausibleStudyError, match="two patients"):
+        open_study({**GOOD, **other})
+
+
 def test_a_slightly_different_outline_is_asked_about() -> None:
     thinner = scan("t1")
     thinner[: np.flatnonzero(thinner.any((1, 2)))[0] + 7] = 0

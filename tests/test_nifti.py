@@ -303,8 +303,9 @@ def test_labels_that_are_not_bytes_are_refused() -> None:
         (lambda b: b[:280] + np.float32(-1.5).tobytes() + b[284:], "repeat the scan's"),
         (lambda b: b[:252] + b"\x03\0" + b[254:], "repeat the scan's"),
         (lambda b: b[:112] + np.float32(2).tobytes() + b[116:], "its labels changed"),
+        (lambda b: b[:70] + b"\0\1\x08\0" + b[74:], "not stored as bytes"),
     ],
-    ids=["a voxel", "the sform", "a code", "the slope"],
+    ids=["a voxel", "the sform", "a code", "the slope", "the type"],
 )
 def test_a_mask_that_reads_back_differently_is_not_offered(spoil, finding: str) -> None:
     grid = read_nifti(nifti(ASYMMETRIC), "t1")[0].grid

@@ -16,8 +16,9 @@ from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
 from utils.upload import refuse
 
-MAX_VOXELS = 24_000_000
-"""Four scans of this size, read and compared, stay within 1 GB of memory and 5 s."""
+MAX_VOXELS = 20_000_000
+MAX_BYTES = 100_000_000
+"""Four scans within both limits are read and compared in 1 GB of memory and 5 s."""
 
 MAX_AXIS = 2048
 MIN_AXIS = 16
@@ -87,7 +88,7 @@ def parse_header(head: bytes, subject: str) -> tuple[Header, tuple[Notice, ...]]
     """
     fields, version = _fields(head, subject)
     item_bytes = _item_bytes(int(fields["datatype"]), subject)
-    axes = _axes(fields, subject)
+    axes = _axes(fields, item_bytes, subject)
     promised = _data_offset(fields, version, subject) + item_bytes * prod(axes)
     scaled = _is_scaled(fields, subject)
     grid, forms_differ = _grid(fields, (axes[0], axes[1], axes[2]), subject)
@@ -139,7 +140,7 @@ def _item_bytes(datatype: int, subject: str) -> int:
     return np.dtype(_DATATYPES[datatype]).itemsize
 
 
-def _axes(fields: Nifti1Header, subject: str) -> tuple[int, ...]:
+def _axes(fields: Nifti1Header, item_bytes: int, subject: str) -> tuple[int, ...]:
     """Length of each axis: three that span a volume, the rest 1."""
     dim = [int(n) for n in fields["dim"]]
     if not 1 <= dim[0] <= 7:
@@ -167,6 +168,13 @@ def _axes(fields: Nifti1Header, subject: str) -> tuple[int, ...]:
             subject,
             f"{size} voxels is too large (at most {MAX_VOXELS / 1e6:.0f} million)",
             "Resample the four scans to 1 mm, or crop them to the head",
+        )
+    if prod(axes) * item_bytes > MAX_BYTES:
+        refuse(
+            subject,
+            f"{prod(axes) * item_bytes / 1e6:.0f} MB of voxels is too large (at most "
+            f"{MAX_BYTES / 1e6:.0f} MB)",
+            "Save the scan as 16-bit integers, or resample it to 1 mm",
         )
     return axes
 

@@ -30,7 +30,7 @@ from utils.plausibility import (
     duplicate_errors,
     grid_notices,
     likely_arrangement,
-    outline_overlaps,
+    odd_outline,
     scan_doubts,
 )
 from utils.study import GRID_TOLERANCE_MM, Modality, Study
@@ -41,8 +41,8 @@ __all__ = [
     "find_scans", "open_study", "read_scan", "read_study_folder", "review", "unzip",
 ]  # fmt: skip
 
-MAX_FILE_BYTES = 400 * 2**20
-"""Largest file read from disk; an uncompressed scan of ``header.MAX_VOXELS`` doubles fits."""
+MAX_FILE_BYTES = 192 * 2**20
+"""Largest file read from disk; an uncompressed scan of ``header.MAX_BYTES`` fits."""
 
 MAX_ZIP_FILES = 1000
 MAX_ZIP_BYTES = 512 * 2**20
@@ -376,22 +376,21 @@ def _judge_anatomy(
     """Brain outlines and contrasts; outlines are comparable only where no skull is left."""
     if any(n.code == "skull" for m in scans for n in readings[m].notices):
         return [], []
-    overlaps = outline_overlaps(scans)
-    worst = min(overlaps, key=overlaps.__getitem__)
-    amount = f"{overlaps[worst]:.0%} overlap"
-    if overlaps[worst] < DIFFERENT_OUTLINE:
+    odd, overlap = odd_outline(scans)
+    if overlap < DIFFERENT_OUTLINE:
         error = ImplausibleStudyError(
-            f"The brain in {worst.title} has another outline than in the other scans ({amount}): "
-            "they seem to come from two patients. Choose four scans of one visit, co-registered."
+            f"The brain in {odd.title} has another outline than in the other scans ({overlap:.0%} "
+            "overlap): they seem to come from two patients. Choose four scans of one visit, "
+            "co-registered."
         )
-        return [(error, frozenset({worst}))], []
+        return [(error, frozenset({odd}))], []
     notices = []
-    if overlaps[worst] < SAME_OUTLINE:
+    if overlap < SAME_OUTLINE:
         text = (
-            f"The brain in {worst.title} has a slightly different outline ({amount}); make sure "
-            "that the four scans are of one patient and co-registered."
+            f"The brain in {odd.title} has a slightly different outline ({overlap:.0%} overlap); "
+            "make sure that the four scans are of one patient and co-registered."
         )
-        notices.append((Notice("outline", worst.title, text, consent=True), frozenset({worst})))
+        notices.append((Notice("outline", odd.title, text, consent=True), frozenset({odd})))
     if len(scans) == len(Modality):
         notices += _swap_notices(scans)
     return [], notices

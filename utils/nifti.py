@@ -110,13 +110,15 @@ def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
         Unless both find this shape, this position and these labels, and the forms are the grid's.
     """
     header = nib.Nifti1Header(read_head(data, "The mask")[:348], check=False)
+    if header.get_data_dtype() != np.uint8:
+        raise MaskNotVerifiedError(_unverified("its labels are not stored as bytes"))
     if _form_fields(header) != _form_fields(_mask_header(grid)):
         raise MaskNotVerifiedError(_unverified("its header does not repeat the scan's"))
     with unpacked(data, "The mask", VOXELS_START + labels.size) as (path, _):
         readings = [(*_read_with_nibabel(path), [grid.affine])]
         readings.append((*_read_with_itk(path), _stated_affines(header)))
     for values, affine, expected in readings:
-        if values.dtype != np.uint8 or not np.array_equal(values, labels):
+        if not np.array_equal(values, labels):
             raise MaskNotVerifiedError(_unverified("its labels changed"))
         shift = min(_shift_mm(grid.shape, affine, stated) for stated in expected)
         if shift > READER_TOLERANCE_MM:
@@ -133,6 +135,7 @@ def _agreed_values(path: Path, header: Header, subject: str) -> NDArray[np.float
     if _shift_mm(shape, affine, header.grid.affine) > READER_TOLERANCE_MM:
         _refuse_disagreement(subject, "where the scan lies")
     values = _as_float32(stored).reshape(shape)
+    del stored  # as doubles it would be the largest thing in memory
     if header.version == 1:  # this ITK reads no NIfTI-2
         if header.forms_differ:
             _blank_qform_code(path)  # ITK may prefer the qform; the sform is what both shall read
@@ -152,7 +155,7 @@ def _compare_with_itk(
     # qform and sform may differ by the tolerance, and ITK is free to choose
     if _shift_mm(header.grid.shape, affine, header.grid.affine) > 1.01 * GRID_TOLERANCE_MM:
         _refuse_disagreement(subject, "where the scan lies")
-    if not _same_values(values, _as_float32(witness).reshape(values.shape)):
+    if not _same_values(values, witness.reshape(values.shape)):
         _refuse_disagreement(subject, "the voxel values")
 
 
@@ -161,8 +164,8 @@ def _read_with_nibabel(path: Path) -> tuple[NDArray[np.generic], NDArray[np.floa
     return np.asanyarray(image.dataobj), np.asarray(image.affine)  # type: ignore[attr-defined]
 
 
-def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-    """Values in (I, J, K, ...) order and the affine in RAS+."""
+def _read_with_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Values in (I, J, K, ...) order as float32, and the affine in RAS+."""
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))
@@ -172,7 +175,7 @@ def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]
     affine = np.eye(4)
     affine[:3, :3] = direction * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    return SimpleITK.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine
+    return _as_float32(SimpleITK.GetArrayViewFromImage(image).T), _LPS_TO_RAS @ affine
 
 
 def _same_values(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:

@@ -109,18 +109,21 @@ def duplicate_errors(scans: Mapping[Modality, Volume]) -> tuple[ImplausibleStudy
     )
 
 
-def outline_overlaps(scans: Mapping[Modality, Volume]) -> dict[Modality, float]:
-    """Each scan's best overlap with another one's brain, as intersection over union.
+def odd_outline(scans: Mapping[Modality, Volume]) -> tuple[Modality, float]:
+    """Find the scan whose brain agrees least with the others, and the smallest overlap of any two.
 
-    The odd one out of four agrees with none; the other three agree with each other.
+    Overlap is intersection over union. One patient's four brains all agree; if the scans of two
+    patients are mixed, one against three or two against two, some pair does not.
     """
     brains = {m: scan.values != 0 for m, scan in scans.items()}
-    overlaps = dict.fromkeys(scans, 0.0)
+    overlaps: dict[Modality, list[float]] = {m: [] for m in scans}
     for a, b in combinations(brains, 2):
         union = np.count_nonzero(brains[a] | brains[b])
         overlap = np.count_nonzero(brains[a] & brains[b]) / union if union else 0.0
-        overlaps[a], overlaps[b] = max(overlaps[a], overlap), max(overlaps[b], overlap)
-    return overlaps
+        overlaps[a].append(overlap)
+        overlaps[b].append(overlap)
+    odd = min(overlaps, key=lambda m: sum(overlaps[m]))
+    return odd, min(overlaps[odd])
 
 
 def likely_arrangement(scans: Mapping[Modality, Volume]) -> dict[Modality, Modality]:
