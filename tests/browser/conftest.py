@@ -20,7 +20,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 60
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+WITHOUT_WEBGL = [*ARGUMENTS, "--disable-gpu", "--disable-3d-apis"]
+SOFTWARE_WEBGL = [*ARGUMENTS, "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 TIMEOUT_MS = 30_000
 
 
@@ -31,19 +33,37 @@ def _missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Playwright's handle of the system's Chromium, headless."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        _missing("no chromium on this machine: apt-get install chromium")
+def playwright() -> Iterator[Any]:
+    """Start Playwright's driver, once; skip (on CI: fail) without it."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("playwright is not installed: pip install -r requirements.txt")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        _missing("playwright is not installed: pip install -r requirements-dev.txt")
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Any) -> Iterator[Any]:
+    """Start the system's Chromium without WebGL: everything but 3-D must work there."""
+    browser = _launch(playwright, WITHOUT_WEBGL)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def chromium_with_webgl(playwright: Any) -> Iterator[Any]:
+    """Start the system's Chromium with WebGL in software."""
+    browser = _launch(playwright, SOFTWARE_WEBGL)
+    yield browser
+    browser.close()
+
+
+def _launch(playwright: Any, arguments: list[str]) -> Any:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        _missing("no chromium on this machine: apt-get install chromium")
+    return playwright.chromium.launch(executable_path=executable, args=arguments)
 
 
 @dataclass
@@ -145,11 +165,12 @@ class Tab:
 
 @pytest.fixture
 def open_tab(chromium: Any) -> Iterator[Callable[..., Tab]]:
-    """Open a tab of its own; keyword arguments go to Playwright's ``new_context``."""
+    """Open a tab of its own; keyword arguments but `browser` go to its ``new_context``."""
     contexts = []
 
-    def open_(url: str, **options: Any) -> Tab:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 720}, **options})
+    def open_(url: str, browser: Any = None, **options: Any) -> Tab:
+        size = {"width": 1280, "height": 720}
+        context = (browser or chromium).new_context(**{"viewport": size, **options})
         contexts.append(context)
         tab = Tab(context.new_page())
         tab.page.goto(url)

@@ -409,12 +409,40 @@ def test_a_picture_is_saved_without_the_patients_name(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_controls_follow_streamlits_theme(
-    open_viewer: Callable[..., Any], theme: str
-) -> None:
+def test_the_controls_follow_streamlits_theme(open_viewer: Callable[..., Any], theme: str) -> None:
     tab = open_viewer(options=(f"--theme.base={theme}",))
     ground = "(e) => getComputedStyle(e).backgroundColor"
     colour = tab.page.locator(".viewer").evaluate(ground)
     assert colour == tab.page.locator(".stApp").evaluate(ground)
     red = int(re.findall(r"\d+", colour)[0])
     assert (red > 128) is (theme == "light")
+
+
+def test_without_webgl_there_is_no_3d_and_everything_else_works(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer()
+    assert tab.page.get_by_role("button", name="3-D").count() == 0
+    focus(tab, "d")
+    assert tab.page.locator(".pane.solid").count() == 0
+    assert slice_of(tab) > 0
+
+
+def test_the_3d_view_draws_brain_and_tumour_and_turns(
+    open_viewer: Callable[..., Any], chromium_with_webgl: Any
+) -> None:
+    tab = open_viewer(browser=chromium_with_webgl)
+    requests = len(tab.requests)
+    tab.page.get_by_role("button", name="3-D").click()
+    solid = tab.page.locator(".solid canvas[data-triangles]")
+    solid.wait_for()
+    assert int(solid.get_attribute("data-triangles")) > 1000
+    tab.page.wait_for_timeout(300)
+    before = solid.screenshot()
+    assert len(set(before)) > 100  # not a black rectangle
+    solid.focus()
+    tab.page.keyboard.press("ArrowLeft")
+    tab.page.wait_for_timeout(300)
+    assert solid.screenshot() != before
+    names = [url.rsplit("/", 1)[1] for url in tab.requests[requests:] if "_viewer" in url]
+    assert sorted(names) == ["solid.js", "surface.js"]  # loaded only now

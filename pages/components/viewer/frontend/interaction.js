@@ -147,6 +147,7 @@ export const KEYS = [
   [["c"], "Coronal", (viewer) => viewer.setLayout("coronal")],
   [["s"], "Sagittal", (viewer) => viewer.setLayout("sagittal")],
   [["m"], "Three planes", (viewer) => viewer.setLayout("three")],
+  [["d"], "3-D (needs WebGL 2)", (viewer) => viewer.setLayout("solid")],
   [["g"], "Four scans side by side", (viewer) => viewer.setLayout("modalities")],
   [["o"], "Overlay on or off", (viewer) => viewer.toggle("overlay")],
   [["f"], "Fill, outline, both", (viewer) => viewer.nextStyle()],

@@ -47,6 +47,7 @@ class Viewer {
     this.tables = new Map(); // grey table per scan, with the window it was made for
     this.ratio = window.devicePixelRatio || 1;
     this.stop = new AbortController();
+    this.hasWebGl = Boolean(document.createElement("canvas").getContext("webgl2"));
     this.panel = new Panel(this);
     this.stage = element("div", { class: "stage" });
     this.message = element("p", { class: "message", role: "alert", hidden: true });
@@ -84,6 +85,7 @@ class Viewer {
     this.stopCine();
     this.stop.abort();
     this.resizing.disconnect();
+    this.solid?.destroy();
     clearTimeout(this.settling);
     clearTimeout(this.speaking);
     cancelAnimationFrame(this.frameRequest);
@@ -274,9 +276,25 @@ class Viewer {
     this.panesStop = new AbortController();
     this.panes = wanted.map((pane) => this.makePane(pane));
     this.stage.className = `stage ${settings.layout}`;
-    this.stage.replaceChildren(...this.panes.map((pane) => pane.node));
+    const solid = settings.layout === "solid" ? this.openSolid() : [];
+    this.stage.replaceChildren(...solid, ...this.panes.map((pane) => pane.node));
     for (const pane of this.panes) this.resizing.observe(pane.canvas);
     if (hadFocus) this.currentPane()?.canvas.focus({ preventScroll: true });
+  }
+
+  // The 3-D pane, once its code is there.
+  openSolid() {
+    if (this.solid) {
+      this.resizing.observe(this.solid.canvas);
+      return [this.solid.node];
+    }
+    import("./solid.js").then(({ Solid }) => {
+      if (this.gone || this.solid) return;
+      this.solid = new Solid(this);
+      this.arrangement = null;
+      this.refresh();
+    }).catch((error) => this.complain(error));
+    return [element("div", { class: "pane solid" })];
   }
 
   makePane({ plane, scan }) {
@@ -327,6 +345,10 @@ class Viewer {
       canvas.dataset.place = JSON.stringify(pane.place);
       if (scene.scan.volume) canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
       if (Number(pane.slider.value) !== scene.index) pane.slider.value = scene.index;
+    }
+    if (this.settings.layout === "solid" && this.solid) {
+      const scan = this.data.scans.map((s) => loaded(s.token)).find(Boolean);
+      this.solid.draw(this.ratio, scan, this.overlay(), this.settings.crosshair ? this.settings.cursor : null);
     }
     this.readout();
     this.settle(SETTLED_MS);
@@ -529,6 +551,7 @@ class Viewer {
   }
 
   setLayout(layout) {
+    if (layout === "solid" && !this.hasWebGl) return;
     const { panes } = LAYOUTS[layout];
     if (panes?.length === 1) this.settings.plane = panes[0];
     this.settings.touched = true;
@@ -674,7 +697,8 @@ class Viewer {
     const context = picture.getContext("2d");
     context.fillStyle = "#000";
     context.fillRect(0, 0, picture.width, picture.height);
-    for (const { canvas } of this.panes) {
+    const solid = this.settings.layout === "solid" && this.solid ? [this.solid] : [];
+    for (const { canvas } of [...solid, ...this.panes]) {
       const box = canvas.getBoundingClientRect();
       context.drawImage(canvas, Math.round((box.left - stage.left) * ratio), Math.round((box.top - stage.top) * ratio));
     }

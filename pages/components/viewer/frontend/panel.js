@@ -91,10 +91,10 @@ export class Panel {
 
   buildFixed() {
     const viewer = this.viewer;
-    const keys = { axial: "A", coronal: "C", sagittal: "S", three: "M", modalities: "G" };
+    const keys = { axial: "A", coronal: "C", sagittal: "S", three: "M", solid: "D", modalities: "G" };
     this.layout = choice(
       "Layout",
-      Object.entries(LAYOUTS).map(([id, { title }]) => ({ id, title, hint: `${title} (${keys[id]})`, face: title })),
+      Object.entries(LAYOUTS).filter(([id]) => id !== "solid" || viewer.hasWebGl).map(([id, { title }]) => ({ id, title, hint: `${title} (${keys[id]})`, face: title })),
       (id) => viewer.setLayout(id),
     );
     this.tool = choice(

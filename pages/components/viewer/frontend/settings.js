@@ -8,6 +8,7 @@ export const LAYOUTS = {
   coronal: { title: "Coronal", panes: ["coronal"] },
   sagittal: { title: "Sagittal", panes: ["sagittal"] },
   three: { title: "Three planes", panes: ["axial", "coronal", "sagittal"] },
+  solid: { title: "3-D", panes: ["axial", "coronal"] }, // beside the surfaces
   modalities: { title: "Four scans", panes: null }, // the current plane, once per scan
 };
 

@@ -1,0 +1,272 @@
+// The 3-D pane: surfaces of the brain and the tumour in WebGL 2. Loaded only when it is opened.
+
+import { transform, clamp } from "./geometry.js";
+import { element } from "./panel.js";
+import { camera, maskBox, maskField, surfaceOf, tissueTable } from "./surface.js";
+
+const BRAIN_STEP = 3; // voxels a block: the brain is a backdrop, the tumour is not
+const FINE_CELLS = 600_000; // a larger tumour is drawn in blocks of two voxels
+const BRAIN = { colour: [0.93, 0.92, 0.9], alpha: 0.34 };
+const ALPHAS = [0.38, 0.7, 1]; // the outermost surface lets the inner ones show through
+const START = { yaw: 0.6, pitch: 0.25, zoom: 1 };
+const VIEWS = { Front: [0, 0], Right: [Math.PI / 2, 0], Left: [-Math.PI / 2, 0], Top: [Math.PI, Math.PI / 2 - 0.001] };
+const CROSSHAIR = [0.55, 1, 0.63];
+
+const VERTEX = `#version 300 es
+in vec3 position; in vec3 normal;
+uniform vec3 centre, right, up, eye; uniform vec2 scale; uniform float depth;
+out vec3 facing;
+void main() {
+  vec3 p = position - centre;
+  gl_Position = vec4(dot(p, right) * scale.x, dot(p, up) * scale.y, -dot(p, eye) / depth, 1.0);
+  facing = normal;
+}`;
+const FRAGMENT = `#version 300 es
+precision highp float;
+in vec3 facing; uniform vec3 eye, up, colour; uniform float alpha, lit;
+out vec4 ink;
+void main() {
+  vec3 n = normalize(facing);
+  float head = max(dot(n, eye), 0.0);
+  float light = mix(1.0, 0.25 + 0.6 * head + 0.15 * max(dot(n, up), 0.0), lit);
+  float edge = mix(1.0, mix(1.9, 0.7, head), lit * step(alpha, 0.99));
+  ink = vec4(colour * light, 1.0) * clamp(alpha * edge, 0.0, 1.0);
+}`;
+
+export class Solid {
+  constructor(viewer) {
+    this.viewer = viewer;
+    this.turn = { ...START };
+    this.surfaces = new Map(); // id -> { of, buffers, count, size }
+    this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": "3-D view of brain and tumour. Arrow keys turn it, plus and minus zoom." });
+    this.letters = Object.fromEntries([..."RLAPSI"].map((letter) => [letter, element("span", { "aria-hidden": "true" }, letter)]));
+    const buttons = Object.entries(VIEWS).map(([name, [yaw, pitch]]) =>
+      element("button", { type: "button", onclick: () => this.look({ yaw, pitch }) }, name),
+    );
+    this.node = element(
+      "div",
+      { class: "pane solid" },
+      this.canvas,
+      ...Object.values(this.letters),
+      element("div", { class: "views", role: "group", "aria-label": "Look from" }, ...buttons),
+    );
+    this.gl = this.canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true });
+    this.program = this.link();
+    this.listen();
+  }
+
+  link() {
+    const { gl } = this;
+    const program = gl.createProgram();
+    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.bindAttribLocation(program, 0, "position");
+    gl.bindAttribLocation(program, 1, "normal");
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(`3-D: ${gl.getProgramInfoLog(program)}`);
+    const names = ["centre", "right", "up", "eye", "scale", "depth", "colour", "alpha", "lit"];
+    this.uniforms = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
+    return program;
+  }
+
+  listen() {
+    const { canvas } = this;
+    const held = new Map();
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.focus({ preventScroll: true });
+      canvas.setPointerCapture(event.pointerId);
+      held.set(event.pointerId, [event.clientX, event.clientY]);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const before = held.get(event.pointerId);
+      if (!before) return;
+      held.set(event.pointerId, [event.clientX, event.clientY]);
+      const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
+      if (held.size === 1) this.rotate(dx * 0.01, dy * 0.01);
+      else this.zoom(Math.exp(-dy * 0.005));
+    });
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => held.delete(event.pointerId));
+    canvas.addEventListener("dblclick", () => this.look(START));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100) * 0.002));
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
+      const zoom = { "+": 1.15, "=": 1.15, "-": 1 / 1.15 }[event.key];
+      if (event.ctrlKey || event.metaKey || event.altKey || !(step || zoom)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (step) this.rotate(...step);
+      else this.zoom(zoom);
+    });
+  }
+
+  look(turn) {
+    Object.assign(this.turn, turn);
+    this.viewer.redraw();
+  }
+
+  rotate(dx, dy) {
+    this.look({ yaw: this.turn.yaw - dx, pitch: clamp(this.turn.pitch + dy, -Math.PI / 2 + 0.001, Math.PI / 2 - 0.001) });
+  }
+
+  zoom(factor) {
+    this.look({ zoom: clamp(this.turn.zoom * factor, 0.5, 8) });
+  }
+
+  // The surface of a mask, made once and kept until the volume or the mask is another.
+  surface(id, volume, table, step) {
+    const known = this.surfaces.get(id);
+    if (known?.values === volume.values && known.table === table) return known;
+    this.release(known);
+    const { shape, affine } = this.viewer.data.grid;
+    const box = maskBox(volume.values, shape, table);
+    const made = { values: volume.values, table, count: 0, size: 0 };
+    this.surfaces.set(id, made);
+    if (!box) return made;
+    made.box = box;
+    made.size = box.reduce((product, [low, high]) => product * (high - low + 1), 1);
+    const mesh = surfaceOf(maskField(volume.values, shape, table, box, step ?? (made.size > FINE_CELLS ? 2 : 1)), affine);
+    made.buffers = [this.buffer(mesh.positions), this.buffer(mesh.normals), this.buffer(mesh.indices, this.gl.ELEMENT_ARRAY_BUFFER)];
+    made.count = mesh.indices.length;
+    return made;
+  }
+
+  buffer(array, target = this.gl.ARRAY_BUFFER) {
+    const { gl } = this;
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(target, buffer);
+    gl.bufferData(target, array, gl.STATIC_DRAW);
+    return buffer;
+  }
+
+  release(surface) {
+    for (const buffer of surface?.buffers ?? []) this.gl.deleteBuffer(buffer);
+  }
+
+  destroy() {
+    this.surfaces.forEach((surface) => this.release(surface));
+    this.surfaces.clear();
+    this.gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+
+  brain(scan) {
+    if (this.tissueOf !== scan.values) {
+      this.tissueOf = scan.values;
+      this.tissue = tissueTable(scan.header, scan.values[0]);
+    }
+    return this.surface("brain", scan, this.tissue, BRAIN_STEP);
+  }
+
+  // `scan` gives the brain, `overlay` the tumour's layers; either may be null.
+  draw(ratio, scan, overlay, cursor) {
+    const { gl, canvas } = this;
+    const size = canvas.getBoundingClientRect();
+    const [width, height] = [Math.round(size.width * ratio), Math.round(size.height * ratio)];
+    if (width < 2 || height < 2) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    gl.viewport(0, 0, width, height);
+    gl.clearColor(0, 0, 0, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    if (!scan) return;
+    const brain = this.brain(scan);
+    if (!brain.count) return;
+    if (cursor && !this.turned) this.faceTumour(brain, cursor);
+    const view = this.frame(brain, width, height);
+    gl.enable(gl.DEPTH_TEST);
+    gl.enable(gl.CULL_FACE);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    const layers = (overlay?.layers ?? [])
+      .filter((layer) => layer.on)
+      .map((layer) => ({ layer, surface: this.surface(layer.id, overlay.volume, layer.inside) }))
+      .sort((a, b) => a.surface.size - b.surface.size);
+    const alphas = ALPHAS.slice(ALPHAS.length - layers.length).reverse();
+    if (cursor) this.drawCrosshair(brain, cursor);
+    layers.forEach(({ layer, surface }, n) => this.drawSurface(surface, rgb(layer.colour), layers.length > 1 ? alphas[n] ?? ALPHAS[0] : 1));
+    this.drawSurface(brain, BRAIN.colour, BRAIN.alpha);
+    this.placeLetters(view, width / ratio, height / ratio);
+    canvas.dataset.triangles = brain.count / 3 + layers.reduce((sum, { surface }) => sum + surface.count / 3, 0);
+  }
+
+  // Begin on the side where the reader looks.
+  faceTumour(brain, cursor) {
+    this.turned = true;
+    if (cursor[0] < (brain.box[0][0] + brain.box[0][1]) / 2) this.turn.yaw = -START.yaw;
+  }
+
+  frame(brain, width, height) {
+    const { gl, uniforms, turn } = this;
+    const { affine, spacing } = this.viewer.data.grid;
+    const radius = Math.hypot(...brain.box.map(([low, high], axis) => (high - low + 1) * spacing[axis])) / 2;
+    const centre = transform(affine, brain.box.map(([low, high]) => (low + high) / 2));
+    const scale = (turn.zoom * 1.45) / radius;
+    const aspect = width / height;
+    const view = { ...camera(turn.yaw, turn.pitch), centre, radius };
+    view.scale = aspect > 1 ? [scale / aspect, scale] : [scale, scale * aspect];
+    gl.useProgram(this.program);
+    for (const name of ["centre", "right", "up", "eye"]) gl.uniform3fv(uniforms[name], view[name]);
+    gl.uniform2fv(uniforms.scale, view.scale);
+    gl.uniform1f(uniforms.depth, 2 * radius);
+    return view;
+  }
+
+  drawSurface(surface, colour, alpha) {
+    const { gl, uniforms } = this;
+    if (!surface.count) return;
+    gl.depthMask(alpha === 1);
+    gl.uniform3fv(uniforms.colour, colour);
+    gl.uniform1f(uniforms.alpha, alpha);
+    gl.uniform1f(uniforms.lit, 1);
+    surface.buffers.slice(0, 2).forEach((buffer, n) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.enableVertexAttribArray(n);
+      gl.vertexAttribPointer(n, 3, gl.FLOAT, false, 0, 0);
+    });
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, surface.buffers[2]);
+    gl.drawElements(gl.TRIANGLES, surface.count, gl.UNSIGNED_INT, 0);
+    gl.depthMask(true);
+  }
+
+  drawCrosshair(brain, cursor) {
+    const { gl, uniforms } = this;
+    const { affine } = this.viewer.data.grid;
+    const ends = [0, 1, 2].flatMap((axis) =>
+      brain.box[axis].map((end) => transform(affine, cursor.map((n, a) => (a === axis ? end : n)))),
+    );
+    this.lines ??= gl.createBuffer();
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.lines);
+    gl.bufferData(gl.ARRAY_BUFFER, Float32Array.from(ends.flat()), gl.DYNAMIC_DRAW);
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    gl.disableVertexAttribArray(1);
+    gl.vertexAttrib3f(1, 0, 0, 1);
+    gl.uniform3fv(uniforms.colour, CROSSHAIR);
+    gl.uniform1f(uniforms.alpha, 1);
+    gl.uniform1f(uniforms.lit, 0);
+    gl.drawArrays(gl.LINES, 0, 6);
+  }
+
+  // The patient's directions around the head; those behind it are fainter.
+  placeLetters(view, width, height) {
+    const shown = this.viewer.settings.marks;
+    for (const [letter, span] of Object.entries(this.letters)) {
+      const axis = "RAS".indexOf(letter) >= 0 ? "RAS".indexOf(letter) : "LPI".indexOf(letter);
+      const sign = "RAS".includes(letter) ? 1 : -1;
+      const reach = 0.72 * view.radius * sign;
+      span.hidden = !shown;
+      span.style.left = `${(width / 2) * (1 + view.right[axis] * reach * view.scale[0])}px`;
+      span.style.top = `${(height / 2) * (1 - view.up[axis] * reach * view.scale[1])}px`;
+      span.style.opacity = view.eye[axis] * sign < -0.2 ? 0.4 : 1;
+    }
+  }
+}
+
+function rgb(hex) {
+  return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+}
