@@ -21,9 +21,7 @@ class Label(IntEnum):
 
     @property
     def colour(self) -> tuple[int, int, int]:
-        """Display colour, red, green, blue 0-255: Okabe and Ito's palette, safe for colour-blind
-        readers.
-        """
+        """Red, green, blue 0-255, from Okabe and Ito's palette: safe for colour-blind readers."""
         return _COLOURS[self]
 
 
@@ -45,7 +43,7 @@ _COLOURS = {
 
 
 class Region(Enum):
-    """Nested evaluation regions, ET inside TC inside WT; definition order is the network's outputs."""
+    """Nested regions, ET inside TC inside WT; definition order is that of the network's outputs."""
 
     WT = frozenset({Label.NCR_NET, Label.ED, Label.ET})
     TC = frozenset({Label.NCR_NET, Label.ET})
@@ -67,10 +65,39 @@ def regions_of(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def labels_of(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Labels of (..., 3) region membership; a voxel outside WT is in no region, outside TC not in ET."""
+    """Labels of (..., 3) region membership: what lies outside WT is nothing, outside TC not ET."""
     whole = regions[..., 0]
     core = whole & regions[..., 1]
     labels = np.where(whole, np.uint8(Label.ED), np.uint8(Label.BACKGROUND))
     labels[core] = Label.NCR_NET
     labels[core & regions[..., 2]] = Label.ET
     return labels
+
+
+class LabelCoding(Enum):
+    """How a data set's files number the labels; (its number, our label).
+
+    A file does not say which coding it uses, and 1 to 3 occur in two of them with different
+    meanings: the coding must be known from where the file comes from.
+    """
+
+    BRATS_2020 = ((1, Label.NCR_NET), (2, Label.ED), (4, Label.ET))  # 2017 to 2021
+    BRATS_2023 = ((1, Label.NCR_NET), (2, Label.ED), (3, Label.ET))  # 2023 on
+    MSD = ((1, Label.ED), (2, Label.NCR_NET), (3, Label.ET))  # Medical Segmentation Decathlon
+
+    def decode(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Our labels for a file's values; same shape.
+
+        Raises
+        ------
+        ValueError
+            If a value is none of this coding's, which is how a wrong coding or a mask that was
+            interpolated shows.
+        """
+        strangers = sorted(set(np.unique(values).tolist()) - {0, *dict(self.value)})
+        if strangers:
+            raise ValueError(f"values {strangers[:5]} do not exist in the coding {self.name}")
+        labels = np.zeros(values.shape, np.uint8)
+        for number, label in self.value:
+            labels[values == number] = label
+        return labels

@@ -1,0 +1,50 @@
+# Every target sets up what it needs, once: a virtual environment in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?= data
+OUT ?= runs/brats-unet
+SHARED := ../shared/data
+
+.PHONY: run test check train evaluate data clean
+
+run: .venv/app            ## serve the app at http://localhost:8501
+	$(BIN)/streamlit run app.py
+
+test: .venv/dev           ## run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev          ## style, types and the direction of dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# glibc's defaults return every large tensor to the kernel and fault it in again: training is 1.7 times slower
+train: .venv/train data   ## train on the BraTS cases in DATA, resumable; OUT becomes a model folder
+	KERAS_BACKEND=$${KERAS_BACKEND:-torch} MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 \
+	MALLOC_TOP_PAD_=268435456 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+	$(BIN)/python -m model.train $(DATA) $(OUT) $(ARGS)
+
+evaluate: .venv/app data  ## measure the shipped model on the cases it never saw
+	$(BIN)/python -m model.evaluate $(DATA) $(ARGS)
+
+data: .venv/dev           ## unpack the real cases beside the repository, if they are there
+	@if [ -d $(SHARED) ] && [ "$(DATA)" = data ]; then \
+	  $(BIN)/python $(SHARED)/unpack.py data >/dev/null && \
+	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/lesion_cubes.npz data/; fi
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/app: requirements.txt | .venv/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv/%: requirements-%.txt requirements.txt | .venv/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean:                    ## remove the virtual environment
+	rm -rf .venv

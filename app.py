@@ -1,0 +1,26 @@
+"""Entry point: page frame and navigation. Run with ``streamlit run app.py``."""
+
+import streamlit as st
+
+from pages.components.engine import engine
+from pages.components.viewer import viewer_routes
+
+app = st.App(__file__, routes=viewer_routes())  # the server; the pages below are its script
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="Brain tumour segmentation", page_icon="🧠", layout="wide")
+    engine()  # starts to load the network while the reader looks for the files
+    page = st.navigation(
+        [
+            st.Page(
+                "pages/views/segment.py", title="Segment", icon=":material/neurology:", default=True
+            ),
+            st.Page("pages/views/model.py", title="Model", icon=":material/query_stats:"),
+            st.Page("pages/views/guide.py", title="Help", icon=":material/help:"),
+        ],
+        position="top",
+    )
+    st.caption(
+        "For research only. Not a medical device; do not base a decision about a patient on it."
+    )
+    page.run()

@@ -1,0 +1,111 @@
+"""A model folder: what the network is, its weights, and the hash that ties them together.
+
+The architecture is code, the file holds numbers only, and it is not opened before its SHA-256
+agrees with the committed one: a weights file is a program to whoever deserialises it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.config import TrainConfig, UNetConfig
+from utils.errors import ModelError
+from utils.preprocess import SPEC
+
+if TYPE_CHECKING:
+    import keras
+
+CONFIG, WEIGHTS, METRICS = "config.json", "unet.weights.h5", "metrics.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known about a model without loading it.
+
+    Attributes
+    ----------
+    name : str
+        Name of its folder.
+    weights : Path
+        The verified weights.
+    sha256 : str
+        Their hash.
+    unet, training : UNetConfig, TrainConfig
+        How it is built and how it was trained.
+    cases : mapping of str to list of str
+        Names of the training, validation and test cases.
+    """
+
+    name: str
+    weights: Path
+    sha256: str
+    unet: UNetConfig
+    training: TrainConfig
+    cases: Mapping[str, list[str]]
+
+
+def save_bundle(
+    model: "keras.Model",
+    folder: Path,
+    unet: UNetConfig,
+    training: TrainConfig,
+    cases: Mapping[str, list[str]],
+) -> None:
+    """Write a model that `read_bundle` accepts on another machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_weights(folder / WEIGHTS)
+    config = {
+        "unet": asdict(unet),
+        "training": asdict(training),
+        "preprocess": asdict(SPEC),
+        "cases": dict(cases),
+        "weights_sha256": _sha256(folder / WEIGHTS),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def read_bundle(folder: Path) -> ModelInfo:
+    """Read and verify a model folder; the weights are hashed, not opened.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, the hash differs, or the model was trained on scans prepared in
+        another way than this code prepares them.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        digest = _sha256(folder / WEIGHTS)
+        unet = UNetConfig.from_dict(config["unet"])
+        training = TrainConfig.from_dict(config["training"])
+        expected, preprocess, cases = (config[k] for k in ("weights_sha256", "preprocess", "cases"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _broken(folder, f"is incomplete or damaged: {error}") from error
+    if digest != expected:
+        raise _broken(folder, f"holds other weights than {CONFIG} names")
+    if preprocess != asdict(SPEC):
+        raise _broken(folder, "was trained on scans that were prepared differently")
+    return ModelInfo(folder.name, folder / WEIGHTS, digest, unet, training, cases)
+
+
+def load_model(info: ModelInfo) -> "keras.Model":
+    """Build the network and fill in its weights."""
+    from model.unet import build_unet  # Keras: seconds, and not needed to read a model's papers
+
+    model = build_unet(info.unet)
+    model.load_weights(info.weights)
+    return model
+
+
+def _broken(folder: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"The model {folder.name} {reason}. Restore the folder from the repository; "
+        "nothing is segmented without it."
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,174 @@
+"""The model card and its plots, generated from a model folder so that they cannot disagree."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from model.bundle import METRICS, ModelInfo, read_bundle
+from utils.labels import Region
+
+CARD, DICE_PLOT, VOLUME_PLOT = "MODEL_CARD.md", "dice.png", "volumes.png"
+SEED_CLAIMS = {"pixel_accuracy": 0.9864, "four_class_dice": 0.9764}
+"""What the project this one grew from reports; never measured per region or on unseen patients."""
+
+
+def write_card(folder: Path) -> None:
+    """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
+    info = read_bundle(folder)
+    metrics = json.loads((folder / METRICS).read_text())
+    _plot_dice(metrics, folder / DICE_PLOT)
+    _plot_volumes(metrics, folder / VOLUME_PLOT)
+    (folder / CARD).write_text(_text(info, metrics))
+
+
+def _text(info: ModelInfo, metrics: dict[str, Any]) -> str:
+    tested = len(metrics["cases"])
+    return f"""# Model card: {info.name}
+
+**For research only. Not a medical device. Do not base a decision about a patient on it.**
+
+## What it is
+
+A 3-D U-Net ({info.unet.width} filters at half resolution, {info.unet.depth} levels below) that reads
+four co-registered, skull-stripped MRI scans (FLAIR, T1, T1ce, T2; 1 mm, MinMax-scaled over the brain)
+and gives each voxel the probability of three nested regions: whole tumour (WT), tumour core (TC),
+enhancing tumour (ET). Weights SHA-256 `{info.sha256}`.
+
+**Intended use:** measuring and viewing gliomas before treatment, in research. **Not for** scans after
+surgery or radiotherapy, children, metastases, meningiomas, scans with the skull, other sequences,
+or screening: it was not trained on people without a tumour and may find one where there is none.
+
+## How it was trained
+
+{len(info.cases["train"])} patients (whole volumes), {_cubes(info)}{len(info.cases["validation"])} further
+patients to decide when to stop, split by patient: nothing of a test patient, under whatever name,
+was seen. Recipe: `config.json`; course: `history.csv` and `learning_curve.png`.
+
+Data: BraTS 2018 to 2023 and the Medical Segmentation Decathlon, under their terms (CC BY 4.0, CC BY-SA 4.0
+and the BraTS data-use terms). Cite Menze et al. 2015 (doi:10.1109/TMI.2014.2377694), Bakas et al. 2017
+(doi:10.1038/sdata.2017.117), Bakas et al. 2018 (arXiv:1811.02629), Baid et al. 2021 (arXiv:2107.02314),
+Antonelli et al. 2022 (doi:10.1038/s41467-022-30695-9).
+
+## How good it is
+
+Measured per patient on the {tested} test patients, by the code path the app runs
+(`make evaluate`). Mean [bootstrap 95 % interval of the mean]; median (quartiles).
+
+{_table(metrics)}
+
+Six patients are few: the intervals are wide, and a single hard case moves a mean by several points.
+The median says what to expect of a usual case, the worst cases below what can happen.
+
+{_worst(metrics)}
+
+![Dice of every test patient]({DICE_PLOT})
+![Volume error against volume]({VOLUME_PLOT})
+
+### What naive projects would print for the same masks
+
+{_naive(metrics)}
+
+These count air and healthy brain as success; a mask without any tumour scores almost as high. They
+say nothing about the tumour and stand here for comparison only.
+
+## Known limits
+
+- Few training patients: rare shapes, sites and scanners are not covered.
+- Small enhancing parts (below about 1 mL) are often missed or invented; Dice is then near 0 or 1.
+- Probabilities are not calibrated; 0.5 is a threshold, not a frequency.
+- Anything but aligned, skull-stripped scans in the right slots lies outside what it was trained on; the app checks and asks, it cannot know.
+"""  # noqa: E501  # a paragraph of Markdown is one line
+
+
+def _cubes(info: ModelInfo) -> str:
+    return "patches around lesions of further patients, " if info.training.cube_share else ""
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    rows = [
+        ("Dice", "dice", 3),
+        ("HD95, mm", "hd95_mm", 1),
+        ("Surface Dice at 2 mm", "surface_dice", 3),
+        ("Lesion-wise Dice", "lesion_dice", 3),
+        ("Sensitivity", "sensitivity", 3),
+        ("Precision", "precision", 3),
+        ("Absolute volume error, mL", "absolute_volume_error_ml", 1),
+        ("Signed volume error, mL", "volume_error_ml", 1),
+    ]
+    lines = ["| | WT | TC | ET |", "|---|---|---|---|"]
+    for title, key, digits in rows:
+        cells = [_cell(metrics["summary"][region.name][key], digits) for region in Region]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(s: dict[str, float], digits: int) -> str:
+    def show(name: str) -> str:
+        return f"{s[name]:.{digits}f}"
+
+    interval = f"[{show('low')}, {show('high')}]"
+    return f"**{show('mean')}** {interval}; {show('median')} ({show('q1')}-{show('q3')})"
+
+
+def _worst(metrics: dict[str, Any]) -> str:
+    lines = [
+        "| Patient | WT Dice | TC Dice | ET Dice | WT mL | TC mL | ET mL |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ordered = sorted(metrics["cases"].items(), key=lambda item: _mean_dice(item[1]))
+    for name, case in ordered:
+        regions = [case["regions"][region.name] for region in Region]
+        dice = " | ".join(f"{r['dice']:.3f}" for r in regions)
+        volumes = " | ".join(
+            f"{r['predicted_ml']:.1f} (truth {r['reference_ml']:.1f})" for r in regions
+        )
+        lines.append(f"| {name} | {dice} | {volumes} |")
+    return "\n".join(lines)
+
+
+def _mean_dice(case: dict[str, Any]) -> float:
+    return float(np.mean([case["regions"][region.name]["dice"] for region in Region]))
+
+
+def _naive(metrics: dict[str, Any]) -> str:
+    titles = {
+        "pixel_accuracy": "Voxel accuracy",
+        "four_class_dice": "Four-class Dice with background, whole volume",
+        "four_class_slice_dice": "Four-class Dice with background, mean over slices",
+    }
+    lines = ["| | these masks | claimed by the project this one grew from |", "|---|---|---|"]
+    for key, title in titles.items():
+        claim = SEED_CLAIMS.get(key)
+        lines.append(f"| {title} | {metrics['naive'][key]:.4f} | {claim if claim else ''} |")
+    return "\n".join(lines)
+
+
+def _plot_dice(metrics: dict[str, Any], path: Path) -> None:
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, region in enumerate(Region):
+        dice = [case["regions"][region.name]["dice"] for case in metrics["cases"].values()]
+        axes.plot(np.linspace(-0.12, 0.12, len(dice)) + number, sorted(dice), "o", alpha=0.7)
+        axes.hlines(np.median(dice), number - 0.25, number + 0.25, colors="black")
+    axes.set(
+        xticks=range(3), xticklabels=[r.title for r in Region], ylabel="Dice", ylim=(-0.03, 1.03)
+    )
+    axes.set_title("One dot a test patient; the bar is the median")
+    figure.savefig(path, dpi=110)
+
+
+def _plot_volumes(metrics: dict[str, Any], path: Path) -> None:
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for region in Region:
+        found = [case["regions"][region.name] for case in metrics["cases"].values()]
+        means = [(f["predicted_ml"] + f["reference_ml"]) / 2 for f in found]
+        axes.plot(means, [f["volume_error_ml"] for f in found], "o", label=region.title, alpha=0.7)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="mean of predicted and true volume, mL", ylabel="predicted minus true, mL")
+    axes.legend()
+    axes.set_title("Bland-Altman plot of the volumes")
+    figure.savefig(path, dpi=110)

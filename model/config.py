@@ -1,0 +1,50 @@
+"""Every number that shapes or trains the network, saved beside the weights it produced."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+
+class _Strict:
+    """Building a frozen dataclass from JSON: unknown keys are refused."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        unknown = values.keys() - {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if unknown:
+            raise ValueError(f"unknown {cls.__name__} fields: {sorted(unknown)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(_Strict):
+    """Architecture. Changing a field makes old weights unloadable."""
+
+    width: int = 24  # filters at half resolution; doubled at each level below
+    depth: int = 3  # number of 2x poolings below half resolution
+    max_width: int = 192
+
+    @property
+    def stride(self) -> int:
+        """Input sizes must be multiples of it."""
+        return int(2 ** (self.depth + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_Strict):
+    """Training recipe. Changing a field is a new experiment."""
+
+    seed: int = 0
+    folds: int = 5  # patients are dealt into this many parts
+    fold: int = 0  # the part that training never sees; the figures come from it
+    validation_patients: int = 3  # of the rest: they decide when to stop
+    crop: tuple[int, int, int] = (96, 112, 96)  # voxels of 1 mm, cut from the brain's box
+    head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
+    head_epochs: int = 4
+    cube_batch: int = 4  # lesion cubes in a step that trains on cubes
+    cube_share: float = 0.35  # share of such steps
+    steps_per_epoch: int = 50
+    epochs: int = 42
+    patience: int = 15  # epochs without a better validation Dice
+    learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
+    weight_decay: float = 1e-4
+    ema_momentum: float = 0.995  # the averaged weights are the ones evaluated and shipped

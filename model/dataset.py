@@ -1,0 +1,232 @@
+"""BraTS folders to training samples, split by patient.
+
+A case is a folder with four scans and a ``seg``, as the challenges publish them. Each is
+preprocessed once, exactly as the app does it, and kept as bytes in a cache folder, from which
+crops are cut without reading the rest. Two optional files beside the cases widen the set:
+``manifest.csv`` (columns ``case`` and ``brats2020_id``) tells which cases of different releases
+are one patient; ``lesion_cubes.npz`` holds patches around the lesions of further patients.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+from numpy.typing import NDArray
+
+from model.config import TrainConfig
+from utils.errors import UserError
+from utils.intake import find_scans
+from utils.labels import LabelCoding
+from utils.nifti import read_nifti
+from utils.preprocess import SPEC, preprocess
+from utils.study import Modality, Study
+
+SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
+CODING_OF_NAME = {
+    r"(BraTS(20|2021)_|BraTS19_|Brats1[78]_)": LabelCoding.BRATS_2020,
+    r"BraTS-(GLI|MET|MEN|PED|SSA)-": LabelCoding.BRATS_2023,
+    r"BRATS_\d{3}$": LabelCoding.MSD,
+}
+SEGMENTATION_SUFFIX = re.compile(r"[_-]seg\.nii(\.gz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled visit on disk.
+
+    Attributes
+    ----------
+    name : str
+        Folder name.
+    patient : str
+        Shared by everything of one patient, whatever release it comes from.
+    scans : mapping of Modality to Path
+        The four images.
+    segmentation : Path
+        The ground truth.
+    """
+
+    name: str
+    patient: str
+    scans: dict[Modality, Path]
+    segmentation: Path
+
+    def read(self) -> tuple[Study, NDArray[np.uint8]]:
+        """The study and its (I, J, K) labels, on the study's grid."""
+        study = Study({m: read_nifti(p.read_bytes(), p.name)[0] for m, p in self.scans.items()})
+        truth, _ = read_nifti(self.segmentation.read_bytes(), self.segmentation.name, labels=True)
+        try:
+            return study, label_coding(self.name).decode(truth.values)
+        except ValueError as error:
+            raise UserError(
+                f"{self.segmentation.name}: {error}. Check which release the case comes from."
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A preprocessed case.
+
+    Attributes
+    ----------
+    images : (i, j, k, 4) uint8 array, memory-mapped
+        0 outside the brain, else 1 + 254 times the scaled intensity.
+    labels : (i, j, k) uint8 array, memory-mapped
+        Values of `utils.labels.Label`.
+    z_limits : (2, 4) float array
+        The intensities that scaling maps to 0 and 1, in standard deviations from the brain's mean.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    z_limits: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patients of training, of early stopping, and those no training ever sees."""
+
+    train: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """Every labelled case below `folder`, by name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    patients = _patients(folder)
+    cases = []
+    for path in sorted(p for p in folder.rglob("*") if SEGMENTATION_SUFFIX.search(p.name)):
+        name = path.parent.name
+        cases.append(Case(name, patients.get(name, name), find_scans(path.parent), path))
+    if not cases:
+        raise UserError(
+            f"{folder} holds no labelled BraTS case (a folder with four scans and a _seg file). "
+            "Name the folder the challenge's archive was unpacked to."
+        )
+    return cases
+
+
+def label_coding(case: str) -> LabelCoding:
+    """The coding of the release that a case's name belongs to.
+
+    Raises
+    ------
+    UserError
+        If the name fits no known release: labels are never guessed.
+    """
+    for pattern, coding in CODING_OF_NAME.items():
+        if re.match(pattern, case):
+            return coding
+    raise UserError(
+        f"{case}: the name fits no release of BraTS or MSD, so what its labels 1, 2 and 3 mean is "
+        "unknown. Rename the folder as its release does (e.g. BraTS20_Training_001)."
+    )
+
+
+def split(cases: Sequence[Case], config: TrainConfig) -> Split:
+    """Deal the patients into folds, the same way on every machine and for every order of cases."""
+    patients = sorted(
+        {c.patient for c in cases}, key=lambda p: sha256(f"{config.seed} {p}".encode()).digest()
+    )
+    test = set(patients[config.fold :: config.folds])
+    rest = [p for p in patients if p not in test]
+    validation = set(rest[: config.validation_patients])
+    return Split(
+        tuple(c for c in cases if c.patient not in test | validation),
+        tuple(c for c in cases if c.patient in validation),
+        tuple(c for c in cases if c.patient in test),
+    )
+
+
+def pack(case: Case, cache: Path) -> Packed:
+    """Preprocess a case, or take it from the cache folder if it is there."""
+    folder = cache / case.name
+    if not (folder / "meta.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        images, labels, z_limits = _preprocessed(case)
+        np.save(folder / "images.npy", images)
+        np.save(folder / "labels.npy", labels)
+        # last: its presence says that the other two are whole
+        (folder / "meta.json").write_text(json.dumps({"z_limits": z_limits.tolist()}))
+    return Packed(
+        np.load(folder / "images.npy", mmap_mode="r"),
+        np.load(folder / "labels.npy", mmap_mode="r"),
+        np.array(json.loads((folder / "meta.json").read_text())["z_limits"]),
+    )
+
+
+def unpacked(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scaled intensities of packed bytes: the network's input."""
+    brain = np.maximum(images, 1).astype(np.float32) - np.float32(1)
+    return brain / np.float32(SCALE)
+
+
+@dataclass(frozen=True, eq=False)
+class Cubes:
+    """Patches around lesions, z-scored and packed.
+
+    Attributes
+    ----------
+    images : (N, 32, 32, 32, 4) uint8 array
+        0 outside the brain, else a z-score in [-4, 8]: ``(v - 1) / 254 * 12 - 4``.
+    labels : (N, 32, 32, 32) uint8 array
+        Values of `utils.labels.Label`.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size: they were cut from 240x240x155 mm volumes resized to 128x128x128."""
+        return 240 / 128, 240 / 128, 155 / 128
+
+
+def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
+    """The lesion cubes beside the cases, without those of the excluded patients; None if absent."""
+    path = folder / "lesion_cubes.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        patients = np.array([name.rsplit("_", 1)[0] for name in file["names"]])
+        kept = ~np.isin(patients, list(excluded))
+        return Cubes(np.moveaxis(file["images"][kept], 1, -1), file["labels"][kept])
+
+
+def _patients(folder: Path) -> dict[str, str]:
+    manifest = folder / "manifest.csv"
+    if not manifest.exists():
+        return {}
+    with manifest.open(newline="") as file:
+        return {r["case"]: r["brats2020_id"] or r["case"] for r in csv.DictReader(file)}
+
+
+def _preprocessed(
+    case: Case,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
+    study, labels = case.read()
+    if not np.allclose(study.grid.spacing_mm, SPEC.spacing_mm, rtol=0.01):
+        raise UserError(f"{case.name} has voxels of {study.grid.spacing_mm} mm; BraTS has 1 mm.")
+    scaled, placement = preprocess(study, stride=1)
+    to_network = ornt_transform(
+        axcodes2ornt(study.grid.orientation), axcodes2ornt(SPEC.orientation)
+    )
+    boxed = apply_orientation(labels, to_network)[placement.box]
+    raw = apply_orientation(study.stack(), to_network)[placement.box]
+    brain = (raw != 0).any(axis=-1)
+    images = np.where(brain[..., None], (scaled * SCALE).round() + 1, 0).astype(np.uint8)
+    voxels = raw[brain]
+    bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile], axis=0)
+    return images, np.ascontiguousarray(boxed), (bounds - voxels.mean(0)) / voxels.std(0)

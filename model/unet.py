@@ -1,0 +1,59 @@
+"""The 3-D U-Net. Nothing but the architecture."""
+
+import keras
+from keras import layers
+
+from model.config import UNetConfig
+from utils.labels import Region
+from utils.study import Modality
+
+
+def build_unet(config: UNetConfig) -> keras.Model:
+    """Build an untrained U-Net.
+
+    It works on half the resolution: a strided convolution folds 2x2x2 voxels into features and a
+    transposed one unfolds the result, so that a whole head fits into a single call on a CPU while
+    the output is still one value per voxel.
+
+    Returns
+    -------
+    keras.Model
+        (N, I, J, K, 4) float32 in [0, 1] to (N, I, J, K, 3) float32 probabilities of the nested
+        regions; I, J and K free multiples of ``config.stride``.
+    """
+    widths = [min(config.width * 2**level, config.max_width) for level in range(config.depth + 1)]
+    inputs = keras.Input((None, None, None, len(Modality)), name="scans")
+    x = layers.Conv3D(config.width, 4, 2, "same", use_bias=False, name="stem_conv")(inputs)
+    x = _normalise(x, "stem")
+
+    skips = []
+    for level, width in enumerate(widths[:-1]):
+        x = _convolve(x, width, f"down{level}")
+        skips.append(x)
+        x = layers.MaxPooling3D(name=f"down{level}_pool")(x)
+
+    x = _convolve(x, widths[-1], "bottom")
+
+    for level, width in reversed(list(enumerate(widths[:-1]))):
+        x = layers.Conv3DTranspose(width, 2, strides=2, name=f"up{level}_grow")(x)
+        x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
+        x = _convolve(x, width, f"up{level}")
+
+    x = layers.Conv3DTranspose(len(Region), 2, strides=2, name="unfold")(x)
+    # float32 whatever the policy: half precision cannot hold a small log-probability
+    outputs = layers.Activation("sigmoid", dtype="float32", name="probabilities")(x)
+    return keras.Model(inputs, outputs, name="unet")
+
+
+def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+    """Two 3x3x3 convolutions, each normalised and activated."""
+    for step in "ab":
+        x = layers.Conv3D(width, 3, padding="same", use_bias=False, name=f"{name}{step}_conv")(x)
+        x = _normalise(x, f"{name}{step}")
+    return x
+
+
+def _normalise(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Instance normalisation, which needs no large batch, and leaky ReLU."""
+    x = layers.GroupNormalization(groups=-1, name=f"{name}_norm")(x)
+    return layers.LeakyReLU(negative_slope=0.01, name=f"{name}_relu")(x)

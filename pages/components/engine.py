@@ -1,0 +1,153 @@
+"""The network in the server: loaded once for everybody, one study at a time, never in a script run.
+
+Work started inside a script run dies as soon as the reader touches a widget; here it runs on a
+thread of its own, and pages only look at it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import streamlit as st
+
+from model.predict import HEAD_SHAPES, Network, load_network, segment
+from utils.errors import ModelError, UserError
+from utils.notice import Notice
+from utils.segmentation import Segmentation
+from utils.study import Modality, Study
+
+LOG = logging.getLogger(__name__)
+FIRST_GUESS_S = 15.0  # until this machine has been timed
+
+
+class _CancelledError(Exception):
+    """The reader gave up waiting."""
+
+
+class Job:
+    """One study on its way through the network."""
+
+    def __init__(self, study: Study, notices: Sequence[Notice], expected_s: float) -> None:
+        self.study = study
+        self.notices = tuple(notices)
+        self.expected_s = expected_s
+        self.share = 0.0
+        self.started: float | None = None
+        self._cancelled = threading.Event()
+        self._future: Future[Segmentation] = Future()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result or a reason why there is none."""
+        return self._future.done()
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds that are probably left once it runs."""
+        elapsed = 0.0 if self.started is None else time.monotonic() - self.started
+        return max(1.0, self.expected_s - elapsed)
+
+    def cancel(self) -> None:
+        """Give up; a running network stops at its next step."""
+        self._cancelled.set()
+
+    def result(self) -> Segmentation:
+        """The segmentation.
+
+        Raises
+        ------
+        UserError
+            If there is none: one sentence for the reader.
+        """
+        return self._future.result(timeout=0)
+
+    def run(self, network: Network) -> None:
+        """Segment the study; called by the engine's thread, which must survive whatever happens."""
+        self.started = time.monotonic()
+        try:
+            self._future.set_result(segment(self.study, network, self.notices, self._advance))
+        except UserError as error:
+            self._future.set_exception(error)
+        except _CancelledError:
+            self._future.set_exception(UserError("The segmentation was cancelled."))
+        except Exception as error:  # noqa: BLE001  # logged here, told below, and never a mask
+            LOG.error("segmentation failed: %s", type(error).__name__)
+            self._future.set_exception(_unexpected(error))
+
+    def fail(self, error: UserError) -> None:
+        """End without a result."""
+        self._future.set_exception(error)
+
+    def _advance(self, share: float) -> None:
+        self.share = share
+        if self._cancelled.is_set():
+            raise _CancelledError
+
+
+class Engine:
+    """The queue before the network."""
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+        self._waiting: list[Job] = []
+        self._expected_s = FIRST_GUESS_S
+        self._network: Future[Network] = self._worker.submit(self._load)
+
+    @property
+    def runtime(self) -> str | None:
+        """What the network runs on, e.g. ``"tensorflow on CPU"``; None while it is being loaded."""
+        if not self._network.done() or self._network.exception():
+            return None
+        return self._network.result().runtime
+
+    @property
+    def ready(self) -> bool:
+        """Whether the network has been loaded and has met a head."""
+        return self._network.done()
+
+    def submit(self, study: Study, notices: Sequence[Notice]) -> Job:
+        """Queue a study; returns at once."""
+        job = Job(study, notices, self._expected_s)
+        self._waiting.append(job)
+        self._worker.submit(self._run, job)
+        return job
+
+    def ahead_of(self, job: Job) -> int:
+        """How many studies, of whomever, come first."""
+        return self._waiting.index(job) if job in self._waiting else 0
+
+    def _load(self) -> Network:
+        network = load_network()
+        head = np.zeros((*HEAD_SHAPES[0], len(Modality)), np.float32)
+        network.run(head)  # compiles, so that the first reader does not wait for it
+        return network
+
+    def _run(self, job: Job) -> None:
+        try:
+            network = self._network.result()
+        except UserError as error:
+            job.fail(error)
+        except Exception as error:  # noqa: BLE001  # the reader is told, the queue goes on
+            LOG.error("the network could not be loaded: %s", type(error).__name__)
+            job.fail(_unexpected(error))
+        else:
+            job.run(network)
+            self._expected_s = time.monotonic() - (job.started or time.monotonic())
+        finally:
+            self._waiting.remove(job)
+
+
+@st.cache_resource(show_spinner=False)
+def engine() -> Engine:
+    """The one engine of this server; it starts to load the network when first asked for."""
+    return Engine()
+
+
+def _unexpected(error: Exception) -> ModelError:
+    return ModelError(
+        f"The network stopped unexpectedly ({type(error).__name__}); nothing was segmented. "
+        "Try again, and report it if it happens twice."
+    )

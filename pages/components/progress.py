@@ -1,0 +1,25 @@
+"""The wait for a segmentation: looks at the job twice a second, without rerunning the page."""
+
+import streamlit as st
+
+from pages.components.engine import Job, engine
+from pages.components.session import erase
+
+
+@st.fragment(run_every=0.5)
+def show_progress(job: Job) -> None:
+    """Progress bar with the time that is left; reruns the page once the job is done."""
+    if job.done:
+        st.rerun()
+    ahead = engine().ahead_of(job)
+    if not engine().ready:
+        st.progress(0.0, "Loading the network (only once after the start of the app) …")
+    elif job.started is None:
+        st.progress(
+            0.0, f"Waiting: {ahead} {'study is' if ahead == 1 else 'studies are'} before yours."
+        )
+    else:
+        st.progress(
+            job.share, f"Segmenting on {engine().runtime}: about {job.remaining_s:.0f} s left."
+        )
+    st.button("Cancel", key="cancel", on_click=erase)

@@ -1,0 +1,75 @@
+"""Help: what the app needs, what it gives, how to read it."""
+
+import streamlit as st
+
+from utils.labels import TUMOUR_LABELS, Region
+
+HOW_TO = """
+### What you need
+
+Four MRI scans of one visit, as NIfTI (`.nii` or `.nii.gz`): **FLAIR, T1, T1ce** (with contrast
+agent) and **T2**,
+co-registered with each other and **skull-stripped**, before treatment. Scans as the scanner gives
+them need this preparation first; DICOM is converted with `dcm2niix`, registration and
+skull-stripping are done by tools such as
+BraTS Toolkit or FSL.
+
+Any orientation, slice number and voxel size is accepted; the network itself sees 1 mm voxels, and
+the mask
+comes back on **your** voxels.
+
+### What you do
+
+1. Drop the four files (or one ZIP of them) on the *Segment* page. They are sorted into the four
+   slots by their names;
+   correct a slot if it is wrong.
+2. Read what the check found. Green: fine. Amber: read it, and decide. Red: the scan is refused,
+   and the sentence says what to do.
+3. *Segment*. Then scroll, read the volumes, download the mask.
+
+No data? *Demo study* shows everything on a synthetic head whose tumour is known.
+
+### The viewer
+
+Mouse wheel or arrow keys: slices. Keys 1 to 4: FLAIR, T1, T1ce, T2. Right button: brightness and
+contrast, double click resets.
+The buttons beside the picture show planes, parts of the tumour, opacity and outlines. L and R are
+the **patient's** left and right,
+taken from the file's own coordinates.
+"""
+
+PRIVACY = """
+### Where your scans go
+
+Nowhere. They stay in this computer's memory, are never written to disk, and are gone after
+*Erase* or soon after the tab is
+closed. The app makes no connection to any other computer. File names and header text are not
+copied into what you download.
+
+### What it is not
+
+Not a medical device, not a diagnosis, and no substitute for a radiologist. It was trained on
+gliomas before treatment; it may
+mark something in a healthy head, and miss what it has not seen. The *Model* page says how often
+it was wrong.
+"""
+
+st.title("Help")
+st.markdown(HOW_TO)
+st.markdown("### What the colours mean")
+for label in TUMOUR_LABELS:
+    red, green, blue = label.colour
+    swatch, name = st.columns([1, 30], vertical_alignment="center")
+    swatch.color_picker(
+        label.title, f"#{red:02x}{green:02x}{blue:02x}", disabled=True, label_visibility="collapsed"
+    )
+    name.markdown(label.title)
+parts = {
+    region: " + ".join(label.title.lower() for label in TUMOUR_LABELS if label in region.value)
+    for region in Region
+}
+st.markdown(
+    "The volumes are those of three nested regions:\n\n"
+    + "\n".join(f"- **{region.title} ({region.name})**: {text}" for region, text in parts.items())
+)
+st.markdown(PRIVACY)

@@ -1,0 +1,32 @@
+"""Model: what was trained on what, the figures as measured, the limits."""
+
+import json
+
+import streamlit as st
+
+from model.bundle import METRICS
+from model.card import CARD, DICE_PLOT, VOLUME_PLOT
+from model.predict import DEFAULT_MODEL
+from pages.components.engine import engine
+from utils.labels import Region
+
+st.title("Model")
+runtime = engine().runtime
+st.caption(f"Runs here as: {runtime}." if runtime else "The network is being loaded.")
+
+summary = json.loads((DEFAULT_MODEL / METRICS).read_text())["summary"]
+for column, region in zip(st.columns(3), Region, strict=True):
+    dice = summary[region.name]["dice"]
+    column.metric(
+        f"{region.title}: median Dice of unseen patients",
+        f"{dice['median']:.2f}",
+        help=f"Mean {dice['mean']:.2f}, 95 % interval {dice['low']:.2f} to {dice['high']:.2f}.",
+        border=True,
+    )
+
+left, right = st.columns(2)
+left.image(str(DEFAULT_MODEL / DICE_PLOT), caption="Dice of every test patient")
+right.image(str(DEFAULT_MODEL / VOLUME_PLOT), caption="Volume error against volume")
+
+card = (DEFAULT_MODEL / CARD).read_text()
+st.markdown("\n".join(line for line in card.splitlines() if not line.startswith("![")))

@@ -1,0 +1,164 @@
+"""Study to network input, and network output back to the study's grid."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter1d
+from sklearn.preprocessing import MinMaxScaler
+
+from utils.errors import EmptyStudyError
+from utils.grid import Grid
+from utils.study import Modality, Study
+
+SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
+Box = tuple[slice, slice, slice]
+Scalar = TypeVar("Scalar", np.float32, np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessSpec:
+    """What a network was trained on; saved with its weights and compared when they are loaded.
+
+    Attributes
+    ----------
+    orientation : str
+        Axis order and directions of the network's input; BraTS 2020 stores its arrays as LPS.
+    spacing_mm : float
+        Edge of the network's cubic voxels.
+    lower_percentile, upper_percentile : float
+        Brain intensities are clipped to these before MinMax scaling, per modality: one hot voxel
+        must not decide the contrast of a head.
+    """
+
+    orientation: str = "LPS"
+    spacing_mm: float = 1.0
+    lower_percentile: float = 0.1
+    upper_percentile: float = 99.9
+
+
+SPEC = PreprocessSpec()
+"""The one preprocessing this code implements."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a network input was cut from a study, so that the output can be put back.
+
+    Attributes
+    ----------
+    grid : Grid
+        The study's grid.
+    reoriented : (I, J, K)
+        Shape of the study in the network's orientation.
+    box : three slices
+        The brain's bounding box inside that shape.
+    zoom : 3 floats
+        Network voxels per study voxel along each reoriented axis; all 1 if nothing was resampled.
+    resampled : (i, j, k)
+        Shape of the box on the network's spacing, before padding.
+    """
+
+    grid: Grid
+    reoriented: tuple[int, ...]
+    box: Box
+    zoom: tuple[float, ...]
+    resampled: tuple[int, ...]
+
+    def restore(self, probabilities: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Put (i, j, k, C) values back on the study's grid, (I, J, K, C), zero around them."""
+        i, j, k = self.resampled
+        inside = probabilities[:i, :j, :k]
+        extent = tuple(s.stop - s.start for s in self.box)
+        if extent != self.resampled:
+            back = tuple(1 / z for z in self.zoom)
+            inside = np.stack([_resample(c, back, extent) for c in np.moveaxis(inside, -1, 0)], -1)
+        full = np.zeros((*self.reoriented, probabilities.shape[-1]), probabilities.dtype)
+        full[self.box] = inside
+        return np.ascontiguousarray(_reorient(full, SPEC.orientation, self.grid.orientation))
+
+
+def preprocess(study: Study, stride: int) -> tuple[NDArray[np.float32], Placement]:
+    """Reorient, crop to the brain, MinMax-scale each modality, resample to 1 mm, pad.
+
+    Parameters
+    ----------
+    study : Study
+        Skull-stripped: the brain is wherever any modality is not zero.
+    stride : int
+        The padded sizes are multiples of it.
+
+    Returns
+    -------
+    tensor : (i, j, k, 4) float32 array
+        In [0, 1], channels in `Modality` order; 0 outside the brain.
+    placement : Placement
+        Puts the prediction back.
+
+    Raises
+    ------
+    EmptyStudyError
+        If every voxel of every scan is zero.
+    """
+    images = _reorient(study.stack(), study.grid.orientation, SPEC.orientation)
+    brain = (images != 0).any(axis=-1)
+    box = _bounding_box(brain)
+    scaled = _minmax(images[box], brain[box])
+    zoom = _zoom(study.grid)
+    size = tuple(max(1, round(n * z)) for n, z in zip(scaled.shape[:3], zoom, strict=True))
+    placement = Placement(study.grid, brain.shape, box, zoom, size)
+    if size != scaled.shape[:3]:
+        scaled = np.stack([_resample(c, zoom, size) for c in np.moveaxis(scaled, -1, 0)], axis=-1)
+    return np.pad(scaled, [*((0, -n % stride) for n in size), (0, 0)]), placement
+
+
+def _minmax(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Scale brain voxels to [0, 1] per modality, over the whole volume; 0 outside the brain."""
+    voxels = images[brain]
+    bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile], axis=0)
+    scaled = np.zeros((*brain.shape, len(Modality)), np.float32)
+    scaled[brain] = MinMaxScaler(clip=True).fit_transform(np.clip(voxels, *bounds))
+    return scaled
+
+
+def _zoom(grid: Grid) -> tuple[float, ...]:
+    """Network voxels per study voxel, along the axes of the network's orientation."""
+    order = ornt_transform(axcodes2ornt(grid.orientation), axcodes2ornt(SPEC.orientation))[:, 0]
+    spacing = np.empty(3)
+    spacing[order.astype(int)] = grid.spacing_mm
+    zoom = spacing / SPEC.spacing_mm
+    zoom[np.abs(zoom - 1) < SPACING_TOLERANCE] = 1
+    return tuple(zoom.tolist())
+
+
+def _resample(
+    values: NDArray[Scalar], zoom: tuple[float, ...], shape: tuple[int, ...]
+) -> NDArray[Scalar]:
+    """Linear resampling in which the outer faces of the two grids coincide."""
+    smooth = values.astype(np.float32)
+    for axis, z in enumerate(zoom):
+        if z < 1:  # keep what the coarser grid cannot hold from aliasing into it
+            smooth = gaussian_filter1d(smooth, 0.4 * (1 / z - 1), axis)
+    step = 1 / np.array(zoom)
+    out = affine_transform(smooth, step, step / 2 - 0.5, shape, order=1, mode="nearest")
+    resampled: NDArray[Scalar] = (out.round() if values.dtype == np.uint8 else out).astype(
+        values.dtype
+    )
+    return resampled
+
+
+def _reorient(array: NDArray[Scalar], source: str, target: str) -> NDArray[Scalar]:
+    """Flip and permute the first three axes from one axis code to another."""
+    reoriented: NDArray[Scalar] = apply_orientation(
+        array, ornt_transform(axcodes2ornt(source), axcodes2ornt(target))
+    )
+    return reoriented
+
+
+def _bounding_box(mask: NDArray[np.bool_]) -> Box:
+    if not mask.any():
+        raise EmptyStudyError("All four scans are blank: every voxel is zero. Export them again.")
+    x, y, z = (np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    return tuple(slice(int(a[0]), int(a[-1]) + 1) for a in (x, y, z))  # type: ignore[return-value]
