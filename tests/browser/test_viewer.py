@@ -15,7 +15,13 @@ import pytest
 from numpy.typing import NDArray
 
 from pages.components.viewer.encode import window_of
-from tests.browser.viewer_phantom import GRIDS, make_segmentation, make_study
+from tests.browser.viewer_phantom import (
+    GRIDS,
+    SHAPE,
+    make_comparison,
+    make_segmentation,
+    make_study,
+)
 from utils.labels import Label
 from utils.study import Modality
 
@@ -279,6 +285,34 @@ def test_a_switched_off_label_is_not_drawn(open_viewer: Callable[..., Any]) -> N
     assert picture(canvas) != with_all
     focus(tab, "o")
     assert picture(canvas) != with_all
+
+
+def test_a_second_mask_shows_where_it_differs(open_viewer: Callable[..., Any]) -> None:
+    study = make_study("canonical")
+    labels = make_segmentation(study).labels > 0
+    earlier = make_comparison(study).labels > 0
+    tab = open_viewer("grid=canonical&earlier=1")
+    canvas = focus(tab, "a", "i", "x", "t", "v")
+    dashed = picture(canvas)
+    tab.page.get_by_role("button", name="Differences").click()
+    tab.page.wait_for_timeout(200)
+    assert picture(canvas) != dashed
+    lines = tab.page.locator(".legend").last.locator("li").all_inner_texts()
+    lines = [" ".join(line.split()) for line in lines]
+    masks = (labels & ~earlier, earlier & ~labels, labels & earlier)
+    ml = [np.count_nonzero(mask) / 1000 for mask in masks]
+    titles = ["Only here", "Only in: Earlier mask", "In both"]
+    assert lines == [f"{title} {value:.1f} mL" for title, value in zip(titles, ml, strict=True)]
+
+    index = slice_of(tab)
+    drawn = np.array(canvas.evaluate(VOXEL_COLOURS, list(SHAPE[:2])))
+    drawn = drawn.reshape(SHAPE[1], SHAPE[0], 3)[::-1].transpose(1, 0, 2)
+    only = {(0, 158, 115): labels & ~earlier, (204, 121, 167): earlier & ~labels}
+    scan = study.scans[Modality.FLAIR].values
+    base = grey(scan[:, :, index], window_of(scan, 99.7))[..., None]
+    for colour, where in only.items():
+        expected = (base + np.array(colour)) / 2
+        assert np.abs(drawn - expected)[where[:, :, index]].max() <= 2
 
 
 def test_right_drag_changes_the_window_and_a_double_click_resets_it(

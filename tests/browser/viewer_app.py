@@ -1,10 +1,13 @@
-"""A small app around the viewer, for the browser tests. Query: grid=NAME, grace=SECONDS."""
+"""A small app around the viewer, for the browser tests.
+
+Query: grid=NAME, grace=SECONDS, earlier=1.
+"""
 
 import streamlit as st
 
 from pages.components.viewer import LookAt, forget, viewer, viewer_routes
 from pages.components.viewer.store import STORE
-from tests.browser.viewer_phantom import make_segmentation, make_study
+from tests.browser.viewer_phantom import make_comparison, make_segmentation, make_study
 
 app = st.App(__file__, routes=viewer_routes())
 
@@ -13,6 +16,8 @@ def image_page() -> None:
     if "study" not in st.session_state:
         st.session_state["study"] = make_study(st.query_params.get("grid", "canonical"))
         st.session_state["segmentation"] = make_segmentation(st.session_state["study"])
+        if "earlier" in st.query_params:
+            st.session_state["comparison"] = make_comparison(st.session_state["study"])
     for name, voxel in {"corner": (1, 2, 3), "core": (13, 14, 10)}.items():
         if st.button(f"Look at the {name}"):
             st.session_state["look_at"] = LookAt(voxel)
@@ -22,7 +27,8 @@ def image_page() -> None:
     if st.button("Erase"):
         forget(study)
         forget(segmentation)
-    state = viewer(study, segmentation, key="viewer", look_at=look_at)
+    comparison = st.session_state.get("comparison")
+    state = viewer(study, segmentation, key="viewer", look_at=look_at, comparison=comparison)
     st.text(f"state {state.plane.name} {state.voxel} {state.modality.value}")
 
 

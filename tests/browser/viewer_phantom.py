@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pages.components.viewer import Comparison
 from utils.grid import Grid
 from utils.labels import regions_of
 from utils.segmentation import CERTAIN, Provenance, Segmentation
@@ -40,3 +41,9 @@ def make_segmentation(study: Study) -> Segmentation:
     probabilities = (regions_of(labels) * CERTAIN).astype(np.uint8)
     provenance = Provenance("test", "0" * 64, "none", 0.0)
     return Segmentation(labels, probabilities, study.grid, provenance)
+
+
+def make_comparison(study: Study) -> Comparison:
+    """Make an earlier mask: the same tumour, two voxels further along the first axis."""
+    labels = np.roll(make_segmentation(study).labels, 2, axis=0)
+    return Comparison("Earlier mask", labels, study.grid)

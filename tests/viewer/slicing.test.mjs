@@ -3,6 +3,7 @@ import test from "node:test";
 import { WheelSteps } from "../../pages/components/viewer/frontend/interaction.js";
 import { mapTable, uncertainty } from "../../pages/components/viewer/frontend/maps.js";
 import {
+  difference,
   fillTable,
   greyTable,
   heart,
@@ -150,4 +151,10 @@ test("a map leaves what is near zero untouched", () => {
   const table = mapTable("probability");
   assert.equal(table[0], 0);
   assert.equal(table[255] >>> 24, 255);
+});
+
+test("two masks are told apart by what lies only in the one, only in the other, and in both", () => {
+  const { values, counts } = difference(Uint8Array.of(0, 1, 0, 4, 2), Uint8Array.of(0, 0, 4, 1, 0), membership([1, 4]));
+  assert.deepEqual([...values], [0, 1, 2, 3, 0]); // 2 is switched off
+  assert.deepEqual(counts, [2, 1, 1, 1]);
 });

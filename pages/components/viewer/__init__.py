@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.viewer.encode import DisplayGrid, encode_bytes, encode_scan
 from pages.components.viewer.routes import FRONTEND, ROUTE, frontend_version, viewer_routes
 from pages.components.viewer.store import STORE
+from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import label_volumes_ml
 from utils.plane import Plane
@@ -22,6 +24,7 @@ from utils.segmentation import Segmentation
 from utils.study import Modality, Study
 
 __all__ = [
+    "Comparison",
     "LookAt",
     "ViewerState",
     "forget",
@@ -62,6 +65,29 @@ class LookAt:
     request: str = field(default_factory=lambda: f"{os.getpid()}-{next(_requests)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A second mask, drawn over the segmentation with the differences in colour.
+
+    Attributes
+    ----------
+    title : str
+        What it is, for the reader: "Earlier mask", "Reference".
+    labels : (I, J, K) uint8 array
+        Values of `utils.labels.Label`.
+    grid : Grid
+        The study's grid.
+    """
+
+    title: str
+    labels: NDArray[np.uint8]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.grid.shape:
+            raise ValueError(f"labels {self.labels.shape} do not fit the grid {self.grid.shape}")
+
+
 @dataclass(frozen=True)
 class ViewerState:
     """What the reader was looking at when the viewer last came to rest.
@@ -87,6 +113,7 @@ def viewer(
     *,
     key: str,
     look_at: LookAt | None = None,
+    comparison: Comparison | None = None,
 ) -> ViewerState:
     """Show a study like a radiology workstation.
 
@@ -100,6 +127,8 @@ def viewer(
         The component's own key in the session state; settings are kept by it across pages.
     look_at : LookAt, optional
         Sends the reader to a voxel.
+    comparison : Comparison, optional
+        An earlier mask or a reference; the same object on every rerun.
 
     Returns
     -------
@@ -115,6 +144,7 @@ def viewer(
         "grid": _grid_data(display),
         "start": start,
         "segmentation": _segmentation_data(segmentation),  # encoded before the scans: it is small
+        "comparison": _comparison_data(comparison),
         "scans": _scan_data(study),
         "lookAt": _look_at_data(look_at, display),
     }
@@ -127,8 +157,8 @@ def prepare(study: Study) -> None:
     _publish_scans(study)
 
 
-def forget(patient_data: Study | Segmentation) -> None:
-    """Kill the addresses of a study or segmentation at once; its open viewers fall silent."""
+def forget(patient_data: Study | Segmentation | Comparison) -> None:
+    """Kill the addresses of a study or a mask at once; its open viewers fall silent."""
     STORE.forget(patient_data)
 
 
@@ -174,6 +204,7 @@ def _grid_data(display: DisplayGrid) -> dict[str, Any]:
         "spacing": display.grid.spacing_mm,
         "affine": display.grid.affine.tolist(),
         "toStudy": display.to_study.tolist(),
+        "voxelMl": display.grid.voxel_volume_ml,
     }
 
 
@@ -195,6 +226,14 @@ def _segmentation_data(segmentation: Segmentation | None) -> dict[str, Any] | No
         **_legend(segmentation),
         "probabilities": [{"title": r.title, "token": tokens[r.name]} for r in Region],
     }
+
+
+def _comparison_data(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    encoders = {"labels": partial(encode_bytes, comparison.labels, comparison.grid)}
+    tokens = STORE.publish(_session(), comparison, encoders)
+    return {"title": comparison.title, "token": tokens["labels"]}
 
 
 def _legend(segmentation: Segmentation) -> dict[str, Any]:

@@ -61,7 +61,7 @@ export class PaneMemory {
 // Everything that a picture of a pane depends on:
 // { grid, box, plane, mirrored, index, view, scan: {volume, table, title}, blend: {volume, table,
 //   amount} | null, map: {volume, table, opacity} | null, overlay: {volume, table, layers, style,
-//   opacity} | null, cursor | null, smooth, marks, windowText }
+//   opacity} | null, difference: {volume, table, opacity} | null, second: {volume, layers} | null, cursor | null, smooth, marks, windowText }
 export function drawPane(context, size, ratio, scene, memory) {
   const place = placement(scene.grid, scene.box, scene.plane, scene.mirrored, size, scene.view);
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -79,9 +79,16 @@ export function drawPane(context, size, ratio, scene, memory) {
   put("scan", scene.scan, 1, scene.smooth);
   if (scene.blend) put("blend", scene.blend, scene.blend.amount, scene.smooth);
   if (scene.map) put("map", scene.map, scene.map.opacity, scene.smooth);
-  if (scene.overlay) {
+  if (scene.difference) {
+    put("difference", scene.difference, scene.difference.opacity, false);
+  } else if (scene.overlay) {
     if (scene.overlay.style !== "outline") put("fill", scene.overlay, scene.overlay.opacity, false);
     if (scene.overlay.style !== "fill") drawOutlines(context, ratio, scene.overlay, walk, place, memory);
+  }
+  if (scene.second) {
+    context.setLineDash([4 * ratio, 3 * ratio]);
+    drawOutlines(context, ratio, scene.second, walk, place, memory);
+    context.setLineDash([]);
   }
   if (scene.cursor) drawCrosshair(context, size, ratio, scene, place);
   if (scene.marks) drawMarks(context, size, ratio, scene, place);
@@ -90,7 +97,7 @@ export function drawPane(context, size, ratio, scene, memory) {
 
 function drawOutlines(context, ratio, overlay, walk, place, memory) {
   context.lineWidth = Math.max(1, 1.5 * ratio);
-  context.lineCap = "square";
+  context.lineCap = context.getLineDash().length ? "butt" : "square";
   for (const layer of overlay.layers) {
     if (!layer.on) continue;
     const runs = memory.outline(layer, overlay.volume.values, walk);

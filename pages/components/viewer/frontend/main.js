@@ -5,8 +5,8 @@ import { PaneMemory, drawPane } from "./draw.js";
 import { handleKey, listenToPane } from "./interaction.js";
 import { mapTable, gradient, uncertainty } from "./maps.js";
 import { Panel, element } from "./panel.js";
-import { LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
-import { fillTable, greyTable, heart, largest, membership, nextHolding, slicesHolding, valueAt } from "./slicing.js";
+import { DIFFERENCES, LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
+import { difference, fillTable, greyTable, heart, largest, membership, nextHolding, slicesHolding, valueAt } from "./slicing.js";
 import { keepOnly, load, loaded, watchUnseen } from "./volumes.js";
 
 const SETTLED_MS = 1500; // a rest this long, or leaving the viewer, reports the view to the page
@@ -99,7 +99,7 @@ class Viewer {
     this.setStateValue = setStateValue;
     const text = JSON.stringify(data);
     if (text === this.dataText) return;
-    const parts = (d) => JSON.stringify([d?.scans, d?.segmentation, d?.grid]);
+    const parts = (d) => JSON.stringify([d?.scans, d?.segmentation, d?.comparison, d?.grid]);
     const sameStudy = parts(this.data) === parts(data);
     this.dataText = text;
     this.data = data;
@@ -113,13 +113,14 @@ class Viewer {
     startStudy(this.settings, data.scans[0].token, data.grid);
     if (!this.settings.lookedAround) this.settings.cursor = [...data.start];
     const probabilities = data.segmentation?.probabilities.map((p) => p.token) ?? [];
-    const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, ...probabilities].filter(Boolean);
+    const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, data.comparison?.token, ...probabilities].filter(Boolean);
     const others = [...viewers.values()].filter((v) => v !== this && v.data);
     keepOnly([...tokens, ...others.flatMap((v) => v.tokens)]);
     this.tokens = tokens;
     this.counts = null;
     this.insides = null;
     this.derived = null;
+    this.compared = null;
     this.message.hidden = true;
     this.panel.build(data);
     this.loadAll(data, probabilities);
@@ -135,6 +136,7 @@ class Viewer {
       await Promise.all([this.waiting, load(url, first)]);
       this.waiting = null;
       this.arrived();
+      if (data.comparison) await fetchOne(data.comparison.token);
       await Promise.all(data.scans.map((scan) => fetchOne(scan.token)));
       await Promise.all(probabilities.map(fetchOne));
     } catch (error) {
@@ -234,6 +236,26 @@ class Viewer {
     return { volume, table: this.mapTables[name], opacity };
   }
 
+  // The second mask: what is drawn dashed, or where it differs. Follows the legend's switches.
+  comparison() {
+    const { settings, data } = this;
+    const other = data.comparison && loaded(data.comparison.token);
+    const labels = this.labels();
+    if (!other || !labels || settings.comparison === "off") return {};
+    const members = [...new Set(this.layers().filter((layer) => layer.on).flatMap((layer) => layer.members))].sort();
+    const signature = `${data.segmentation.token}${data.comparison.token}${members}`;
+    if (this.compared?.signature !== signature) {
+      const inside = membership(members);
+      this.compared = { signature, inside, ...difference(labels.values, other.values, inside) };
+      this.compared.volume = { header: {}, values: this.compared.values };
+    }
+    if (settings.comparison === "outline") {
+      return { second: { volume: other, layers: [{ id: "second", on: true, colour: "#ffffff", inside: this.compared.inside }] } };
+    }
+    const table = (this.differenceTable ??= fillTable(DIFFERENCES.map(({ code, colour }) => ({ members: [code], colour, on: true }))));
+    return { difference: { volume: this.compared.volume, table, opacity: Math.max(settings.opacity, 0.5) } };
+  }
+
   scene(pane) {
     const { settings, data } = this;
     const n = pane.scan ?? settings.modality;
@@ -247,12 +269,13 @@ class Viewer {
       mirrored: isMirrored(plane, settings.convention),
       index: settings.cursor[PLANES[plane].w],
       view: settings.views[plane],
-      title: `${data.scans[n].title}  ${PLANES[plane].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}`,
+      title: `${data.scans[n].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}  ${PLANES[plane].title}`,
       windowText: `W ${tidy(high - low)}  L ${tidy((high + low) / 2)}`,
       scan: this.greys(n),
       blend: blend === null ? null : { ...this.greys(blend), amount: settings.blend.amount },
       map: this.map(),
       overlay: this.overlay(),
+      ...this.comparison(),
       cursor: settings.crosshair ? settings.cursor : null,
       smooth: settings.smooth,
       marks: settings.marks,
@@ -350,6 +373,7 @@ class Viewer {
       const scan = this.data.scans.map((s) => loaded(s.token)).find(Boolean);
       this.solid.draw(this.ratio, scan, this.overlay(), this.settings.crosshair ? this.settings.cursor : null);
     }
+    this.panel.showDifferences(this.compared?.counts);
     this.readout();
     this.settle(SETTLED_MS);
     this.speakSoon();

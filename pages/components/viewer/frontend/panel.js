@@ -1,7 +1,7 @@
 // The controls around the images. Builds elements once; `refresh` sets them to the settings.
 
 import { MOUSE, KEYS } from "./interaction.js";
-import { LAYOUTS, PRESETS, TOOLS } from "./settings.js";
+import { DIFFERENCES, LAYOUTS, PRESETS, TOOLS } from "./settings.js";
 
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -127,6 +127,7 @@ export class Panel {
     const open = data.segmentation;
     this.side.replaceChildren(
       ...(open ? [this.buildOverlay(data)] : []),
+      ...(open && data.comparison ? [this.buildComparison(data)] : []),
       this.buildReadout(data),
       this.buildDisplay(data),
     );
@@ -163,6 +164,33 @@ export class Panel {
       this.mapScale,
       this.buildTumour(),
     );
+  }
+
+  buildComparison(data) {
+    const viewer = this.viewer;
+    this.comparison = choice(
+      "Comparison",
+      [{ id: "off", title: "Off" }, { id: "outline", title: "Dashed" }, { id: "differences", title: "Differences" }],
+      (id) => viewer.set("comparison", id),
+    );
+    this.differences = element(
+      "ul",
+      { class: "legend" },
+      ...DIFFERENCES.map(({ colour, title }) => {
+        const swatch = element("span", { class: "swatch" });
+        swatch.style.background = colour;
+        return element("li", {}, swatch, element("span", { class: "name" }, title(data.comparison.title)), element("span", { class: "ml" }));
+      }),
+    );
+    return section(data.comparison.title, this.comparison.node, this.differences);
+  }
+
+  showDifferences(counts) {
+    if (!counts || !this.viewer.data.comparison) return;
+    [...this.differences.children].forEach((line, n) => {
+      const ml = counts[DIFFERENCES[n].code] * this.viewer.data.grid.voxelMl;
+      line.lastChild.textContent = `${ml.toFixed(1)} mL`;
+    });
   }
 
   buildTumour() {
@@ -265,6 +293,10 @@ export class Panel {
     this.mapScale.hidden = !settings.map.region;
     this.mapScale.classList.toggle("uncertain", settings.map.region === "u0");
     this.refreshLegend(settings);
+    if (this.viewer.data.comparison) {
+      this.comparison.set(settings.comparison);
+      this.differences.hidden = settings.comparison !== "differences";
+    }
   }
 
   refreshLegend(settings) {

@@ -29,6 +29,13 @@ export const PRESETS = {
   dark: { title: "Dark (bright detail)", width: 0.6, level: 0.8 },
 };
 
+// Okabe and Ito again, none of the labels' own colours.
+export const DIFFERENCES = [
+  { code: 1, colour: "#009e73", title: () => "Only here" },
+  { code: 2, colour: "#cc79a7", title: (other) => `Only in: ${other}` },
+  { code: 3, colour: "#bbbbbb", title: () => "In both" },
+];
+
 export function settingsFor(key) {
   if (!kept.has(key)) kept.set(key, fresh());
   return kept.get(key);
@@ -69,6 +76,7 @@ function fresh() {
     off: {}, // legend entries that are switched off
     colours: {}, // legend entries whose colour the reader has changed
     blend: { scan: null, amount: 0.5 },
+    comparison: "outline", // how a second mask is drawn, if there is one
     map: { region: null, opacity: 0.6 },
     cineSpeed: 12,
     lookAt: null, // the last request that was carried out

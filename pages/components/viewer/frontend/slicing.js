@@ -108,6 +108,18 @@ export function slicesHolding(values, shape, inside) {
   return counts;
 }
 
+// 1 where only the first mask is, 2 where only the second, 3 where both; and how often each occurs.
+export function difference(first, second, inside) {
+  const values = new Uint8Array(first.length);
+  const counts = [0, 0, 0, 0];
+  for (let n = 0; n < values.length; n++) {
+    const code = inside[first[n]] | (inside[second[n]] << 1);
+    values[n] = code;
+    counts[code]++;
+  }
+  return { values, counts };
+}
+
 export function largest(counts) {
   let best = -1;
   for (let n = 0; n < counts.length; n++) if (counts[n] > 0 && (best < 0 || counts[n] > counts[best])) best = n;

@@ -29,7 +29,7 @@ void main() {
   vec3 n = normalize(facing);
   float head = max(dot(n, eye), 0.0);
   float light = mix(1.0, 0.25 + 0.6 * head + 0.15 * max(dot(n, up), 0.0), lit);
-  float edge = mix(1.0, mix(1.9, 0.7, head), lit * step(alpha, 0.99));
+  float edge = mix(1.0, mix(2.2, 0.4, head), lit * step(alpha, 0.99));
   ink = vec4(colour * light, 1.0) * clamp(alpha * edge, 0.0, 1.0);
 }`;
 
