@@ -151,4 +151,4 @@ def _tokens(base: str) -> list[str]:
 def _is_harmless(character: str) -> bool:
     if unicodedata.bidirectional(character) in {"R", "AL", "AN"}:
         return False
-    return character.isalnum() or character in " ._-+,()="
+    return character.isalnum() or character in " ._-+,()=…"
