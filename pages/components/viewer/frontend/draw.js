@@ -59,7 +59,7 @@ export class PaneMemory {
 }
 
 // Everything that a picture of a pane depends on:
-// { grid, box, plane, mirrored, index, view, scan: {volume, table, title}, blend: {volume, table,
+// { grid, box, plane, mirrored, index, view, title, shortTitle, scan: {volume, table}, blend: {volume, table,
 //   amount} | null, map: {volume, table, opacity} | null, overlay: {volume, table, layers, style,
 //   opacity} | null, difference: {volume, table, opacity} | null, second: {volume, layers} | null, cursor | null, smooth, marks, windowText }
 export function drawPane(context, size, ratio, scene, memory) {
@@ -160,7 +160,9 @@ function drawMarks(context, size, ratio, scene, place) {
   text(edges.bottom, width / 2, height - pad, "center", "bottom", INK, 700, letter);
 
   const count = scene.grid.shape[PLANES[scene.plane].w];
-  text(scene.title, pad, pad, "left", "top", INK, 600);
+  context.font = `600 ${small}px ${FONT}`;
+  const fits = pad + context.measureText(scene.title).width < width / 2 - letter;
+  text(fits ? scene.title : scene.shortTitle, pad, pad, "left", "top", INK, 600);
   text(`${scene.index + 1} / ${count}`, width - pad, pad, "right", "top");
   const line = Math.round(16 * ratio);
   if (width > 300 * ratio) {

@@ -269,6 +269,7 @@ class Viewer {
       mirrored: isMirrored(plane, settings.convention),
       index: settings.cursor[PLANES[plane].w],
       view: settings.views[plane],
+      shortTitle: data.scans[n].title,
       title: `${data.scans[n].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}  ${PLANES[plane].title}`,
       windowText: `W ${tidy(high - low)}  L ${tidy((high + low) / 2)}`,
       scan: this.greys(n),
