@@ -287,7 +287,9 @@ def cast(dtype: str) -> Callable[[], Files]:
 def interpolated_labels(values: NDArray[Any]) -> NDArray[np.float32]:
     """Ground truth after linear resampling."""
     mask = labels().astype(np.float32)
-    return (mask + np.roll(mask, 1, 0)) / 2
+    for axis, part in enumerate((0.31, 0.43, 0.17)):
+        mask = (1 - part) * mask + part * np.roll(mask, 1, axis)
+    return mask
 
 
 def cut_brain(values: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests import corpus
 from tests.corpus import LPS, TISSUES, gz, moved, nifti, scan
@@ -37,7 +38,7 @@ from utils.intake import (
     review,
     unzip,
 )
-from utils.plausibility import grid_notices, likely_arrangement
+from utils.plausibility import grid_notices, likely_arrangement, scan_doubts
 from utils.study import Modality
 from utils.volume import Volume
 
@@ -327,6 +328,24 @@ def test_a_tiny_brain_is_not_judged_by_contrast() -> None:
         volume.values.flags.writeable = True
         volume.values[:, :, 5:] = 0
     assert likely_arrangement(scans) == {}
+
+
+@pytest.mark.parametrize(("size_mm", "codes"), [(4, []), (5, ["skull"])])
+def test_more_than_any_brain_is_a_head(size_mm: float, codes: list[str]) -> None:
+    grid = Grid(corpus.SHAPE, LPS @ np.diag([size_mm, size_mm, size_mm, 1]))  # 1.3 l, 2.6 l
+    volume = Volume(scan("t2").astype(np.float32), grid)
+    assert [n.code for n in scan_doubts(T2, volume, "T2 scan")] == codes
+
+
+@pytest.mark.parametrize(("modality", "codes"), [(T1, ["skull"]), (T1CE, ["skull"]), (T2, [])])
+def test_a_bright_rim_is_a_scalp_in_t1_but_may_be_fluid_in_t2(
+    modality: Modality, codes: list[str]
+) -> None:
+    values = scan("t1").astype(np.float32)
+    inside = ndimage.binary_erosion(values > 0, iterations=2)
+    values[(values > 0) & ~inside] = 2000
+    volume = Volume(values, Grid(corpus.SHAPE, LPS))
+    assert [n.code for n in scan_doubts(modality, volume, "scan")] == codes
 
 
 @pytest.mark.parametrize(

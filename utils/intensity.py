@@ -18,8 +18,8 @@ LABEL_VALUES = 8
 LABEL_SHARE = 0.98
 """A label map keeps this share of its voxels in so few values; real 8-bit scans reach 0.4."""
 
-WHOLE_SHARE = 0.2
-"""Share of whole numbers that a scan scaled to 0-8 does not reach; interpolated labels do."""
+WHOLE_SHARE = 0.03
+"""Share of whole numbers, to 0.001, that a scan scaled to 0-8 does not reach (0.002 by chance)."""
 
 AIR_SHARE = 0.6
 """Share of the faces of the volume that one value must fill to be called air."""
@@ -116,7 +116,7 @@ def _refuse_label_map(values: NDArray[np.float32], subject: str) -> None:
     few = counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample)
     small = sample.min() >= 0 and sample.max() <= LABEL_VALUES
     # labels that were interpolated: fractions at the borders, whole numbers within
-    if few or (small and (sample == np.round(sample)).mean() >= WHOLE_SHARE):
+    if few or (small and (np.abs(sample - np.round(sample)) < 1e-3).mean() >= WHOLE_SHARE):
         refuse(
             subject,
             "this is a label map or mask, not a scan (its voxels hold only a few values)",
