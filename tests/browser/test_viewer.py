@@ -334,6 +334,32 @@ def test_right_drag_changes_the_window_and_a_double_click_resets_it(
     assert picture(canvas) == before
 
 
+def test_a_finger_taps_the_cross_hair_and_swipes_through_slices(
+    open_viewer: Callable[..., Any],
+) -> None:
+    tab = open_viewer(has_touch=True)
+    canvas = focus(tab, "a", "i", "x", "t")
+    index = slice_of(tab)
+    box = canvas.bounding_box()
+    place = json.loads(canvas.get_attribute("data-place"))
+    # the pixel of column 3, row 5: radiologically the 4th voxel from the right, the 6th from front
+    x, y = place["left"] + 3.5 * place["scaleX"], place["top"] + 5.5 * place["scaleY"]
+    tab.page.touchscreen.tap(box["x"] + x, box["y"] + y)
+    tab.page.get_by_text(f"36, 42, {index}", exact=True).wait_for()
+    swipe = """(canvas, [x, y, dy]) => {
+      const at = (type, y) => canvas.dispatchEvent(new PointerEvent(type, {
+        pointerId: 7, pointerType: "touch", clientX: x, clientY: y, bubbles: true }));
+      canvas.setPointerCapture = () => {};
+      at("pointerdown", y);
+      for (let n = 1; n <= 10; n++) at("pointermove", y + (dy * n) / 10);
+      at("pointerup", y + dy);
+    }"""
+    canvas.evaluate(swipe, [box["x"] + x, box["y"] + 300, -100])
+    tab.page.wait_for_timeout(150)
+    assert slice_of(tab) > index
+    tab.page.get_by_text(f"36, 42, {slice_of(tab)}", exact=True).wait_for()
+
+
 def test_a_page_switch_and_a_rerun_fetch_nothing_and_lose_nothing(
     open_viewer: Callable[..., Any],
 ) -> None:

@@ -7,7 +7,7 @@ import { mapTable, gradient, uncertainty } from "./maps.js";
 import { Panel, element } from "./panel.js";
 import { DIFFERENCES, LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
 import { difference, fillTable, greyTable, heart, largest, membership, nextHolding, slicesHolding, valueAt } from "./slicing.js";
-import { keepOnly, load, loaded, watchUnseen } from "./volumes.js";
+import { GoneError, keepOnly, load, loaded, watchUnseen } from "./volumes.js";
 
 const SETTLED_MS = 1500; // a rest this long, or leaving the viewer, reports the view to the page
 const SPOKEN_MS = 700;
@@ -162,8 +162,8 @@ class Viewer {
   }
 
   complain(error) {
-    const gone = error?.name === "Error" ? "" : " Open it again to look at it.";
-    this.message.textContent = `${error?.message ?? error}${gone}`;
+    const advice = error instanceof GoneError ? "Open it again to look at it." : "Reload the page to try again.";
+    this.message.textContent = `${error?.message ?? error} ${advice}`;
     this.message.hidden = false;
   }
 
@@ -714,31 +714,22 @@ class Viewer {
   // The panes as they lie on the screen, with a legend below, as a PNG file.
   savePicture() {
     this.draw();
-    const stage = this.stage.getBoundingClientRect();
     const { ratio } = this;
-    const layers = this.settings.overlay ? this.layers().filter((layer) => layer.on) : [];
-    const footer = layers.length ? 26 * ratio : 0;
+    const stage = this.stage.getBoundingClientRect();
+    const legend = this.pictureLegend();
+    const footer = legend.length ? 26 * ratio : 0;
     const picture = element("canvas", { width: Math.round(stage.width * ratio), height: Math.round(stage.height * ratio + footer) });
     const context = picture.getContext("2d");
     context.fillStyle = "#000";
     context.fillRect(0, 0, picture.width, picture.height);
     const solid = this.settings.layout === "solid" && this.solid ? [this.solid] : [];
-    for (const { canvas } of [...solid, ...this.panes]) {
-      const box = canvas.getBoundingClientRect();
-      context.drawImage(canvas, Math.round((box.left - stage.left) * ratio), Math.round((box.top - stage.top) * ratio));
-    }
-    let x = 10 * ratio;
-    const y = picture.height - footer / 2;
-    context.font = `${12 * ratio}px system-ui, sans-serif`;
-    context.textBaseline = "middle";
-    for (const layer of layers) {
-      context.fillStyle = layer.colour;
-      context.fillRect(x, y - 5 * ratio, 10 * ratio, 10 * ratio);
-      const text = `${layer.title} ${layer.ml.toFixed(1)} mL`;
-      context.fillStyle = "#e8eef2";
-      context.fillText(text, x + 15 * ratio, y);
-      x += 30 * ratio + context.measureText(text).width;
-    }
+    const at = (node) => {
+      const box = node.getBoundingClientRect();
+      return [(box.left - stage.left) * ratio, (box.top - stage.top) * ratio, box.width * ratio, box.height * ratio];
+    };
+    for (const { canvas } of [...solid, ...this.panes]) context.drawImage(canvas, ...at(canvas).slice(0, 2).map(Math.round));
+    if (solid.length && this.settings.marks) writeLetters(context, this.solid.letters, at, ratio);
+    if (footer) writeLegend(context, legend, picture, footer, ratio);
     const pane = this.currentPane();
     const name = `viewer-${pane.plane}-${this.settings.cursor[PLANES[pane.plane].w] + 1}.png`;
     picture.toBlob((blob) => {
@@ -746,6 +737,47 @@ class Viewer {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     }, "image/png");
+  }
+
+  pictureLegend() {
+    if (this.comparison().difference) {
+      return DIFFERENCES.map(({ colour, title }) => ({ colour, text: title(this.data.comparison.title) }));
+    }
+    const layers = this.settings.overlay ? this.layers().filter((layer) => layer.on) : [];
+    return layers.map(({ colour, title, ml }) => ({ colour, text: `${title} ${ml.toFixed(1)} mL` }));
+  }
+}
+
+function writeLetters(context, letters, at, ratio) {
+  context.font = `700 ${14 * ratio}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillStyle = "#e8eef2";
+  for (const span of Object.values(letters)) {
+    const [x, y, width, height] = at(span);
+    context.globalAlpha = Number(span.style.opacity);
+    context.fillText(span.textContent, x + width / 2, y + height / 2);
+  }
+  context.globalAlpha = 1;
+}
+
+function writeLegend(context, legend, picture, footer, ratio) {
+  const width = (size) => {
+    context.font = `${size}px system-ui, sans-serif`;
+    return legend.reduce((sum, { text }) => sum + 2.5 * size + context.measureText(text).width, size);
+  };
+  let size = 12 * ratio;
+  while (width(size) > picture.width && size > 6) size *= 0.9;
+  const y = picture.height - footer / 2;
+  let x = size;
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  for (const { colour, text } of legend) {
+    context.fillStyle = colour;
+    context.fillRect(x, y - size / 2, size, size);
+    context.fillStyle = "#e8eef2";
+    context.fillText(text, x + 1.4 * size, y);
+    x += 2.5 * size + context.measureText(text).width;
   }
 }
 
