@@ -20,6 +20,8 @@ if __name__ == "__main__":
         ],
         position="top",
     )
+    # Streamlit leaves a hand's breadth of air above a page; the pictures need it more
+    st.html("<style>.stMainBlockContainer {padding: 3.6rem 2rem 1rem}</style>")
     st.caption(
         "For research only. Not a medical device; do not base a decision about a patient on it."
     )

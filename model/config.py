@@ -39,11 +39,11 @@ class TrainConfig(_Strict):
     validation_patients: int = 3  # of the rest: they decide when to stop
     crop: tuple[int, int, int] = (96, 112, 96)  # voxels of 1 mm, cut from the brain's box
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
-    head_epochs: int = 4
+    head_epochs: int = 3
     cube_batch: int = 4  # lesion cubes in a step that trains on cubes
     cube_share: float = 0.35  # share of such steps
     steps_per_epoch: int = 50
-    epochs: int = 42
+    epochs: int = 34
     patience: int = 15  # epochs without a better validation Dice
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-4

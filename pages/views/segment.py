@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.components.downloads import downloads
+from pages.components.downloads import mask_button, more_downloads
 from pages.components.engine import Job, engine
-from pages.components.findings import findings
+from pages.components.findings import provenance, remarks, volumes
 from pages.components.progress import show_progress
 from pages.components.session import Visit, current_visit, erase
 from pages.components.upload import upload_form
@@ -16,18 +16,10 @@ from utils.segmentation import Segmentation
 
 
 def show_visit(visit: Visit) -> None:
-    """Header, then whatever stage the study has reached."""
-    title, again = st.columns([4, 1], vertical_alignment="center")
-    title.subheader("Synthetic demo study" if visit.synthetic else "Your study")
-    again.button(
-        "Erase and start anew",
-        key="erase",
-        icon=":material/delete:",
-        on_click=erase,
-        width="stretch",
-    )
+    """Whatever stage the study has reached."""
     job = visit.job
     if visit.segmentation is None and job is not None:
+        st.subheader(title_of(visit))
         if not job.done:
             show_progress(job)
             return
@@ -46,6 +38,7 @@ def collect(visit: Visit, job: Job) -> None:
         if st.button("Try again", key="retry"):
             visit.job = engine().submit(visit.intake.study, visit.intake.notices)
             st.rerun()
+        erase_button()
 
 
 def centre(segmentation: Segmentation) -> tuple[int, int, int]:
@@ -58,13 +51,41 @@ def centre(segmentation: Segmentation) -> tuple[int, int, int]:
 
 
 def show_result(visit: Visit, segmentation: Segmentation) -> None:
-    """The viewer on the left; volumes, remarks and downloads on the right."""
-    picture, numbers = st.columns([3, 1], gap="medium")
-    with picture:
-        shown = viewer(visit.intake.study, segmentation, key="viewer", look_at=visit.look_at)
-    with numbers:
-        findings(visit, segmentation)
-        downloads(visit, segmentation, shown)
+    """Volumes and downloads in one row, the viewer below."""
+    bar, above = st.container(), st.container()
+    shown = viewer(visit.intake.study, segmentation, key="viewer", look_at=visit.look_at)
+    with bar:
+        title, wt, tc, et, mask, more, again = st.columns(
+            [2, 1.2, 1.2, 1.2, 1, 1, 1], vertical_alignment="center"
+        )
+        title.markdown(f"#### {title_of(visit)}")
+        volumes(segmentation, [wt, tc, et])
+        with mask:
+            mask_button(visit, segmentation)
+        with more.popover("More", icon=":material/download:", width="stretch"):
+            more_downloads(visit, segmentation, shown)
+        with again:
+            erase_button()
+    with above:
+        remarks(visit, segmentation)
+    provenance(visit, segmentation)
+
+
+def erase_button() -> None:
+    """Forget everything and start anew."""
+    st.button(
+        "Erase",
+        key="erase",
+        icon=":material/delete:",
+        on_click=erase,
+        help="Forgets the scans and the result at once, and offers an empty form.",
+        width="stretch",
+    )
+
+
+def title_of(visit: Visit) -> str:
+    """What the reader calls the study; never a file name."""
+    return "Demo study (synthetic)" if visit.synthetic else "Your study"
 
 
 visit = current_visit()

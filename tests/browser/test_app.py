@@ -1,0 +1,83 @@
+"""The whole app in a real browser, with the shipped network: demo study to mask on disk."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from utils.labels import Region
+from utils.metrics import dice
+from utils.nifti import write_labels
+from utils.phantom import demo_study
+
+ROOT = Path(__file__).parents[2]
+RUN_MS = 240_000  # a loaded machine with two cores, the first call included
+
+
+@pytest.fixture(scope="module")
+def truth() -> Any:
+    return demo_study()
+
+
+@pytest.fixture
+def page(serve: Any, chromium: Any) -> Any:
+    context = chromium.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    page = context.new_page()
+    page.goto(serve(ROOT / "app.py").url)
+    yield page
+    context.close()
+
+
+def download(page: Any, name: str, folder: Path) -> Path:
+    with page.expect_download() as promise:
+        page.get_by_role("button", name=name).click()
+    path = folder / promise.value.suggested_filename
+    promise.value.save_as(path)
+    return path
+
+
+def test_the_demo_study_is_segmented_scrolled_and_downloaded(
+    page: Any, truth: Any, tmp_path: Path
+) -> None:
+    study, labels = truth
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.get_by_role("button", name="Demo study").click()
+    page.get_by_role("button", name="Mask").wait_for(timeout=RUN_MS)
+    canvas = page.locator("canvas").first
+    canvas.wait_for(timeout=60_000)
+    before = canvas.screenshot()
+    canvas.hover()
+    page.mouse.wheel(0, 600)
+    page.wait_for_timeout(500)
+    assert canvas.screenshot() != before
+
+    path = download(page, "Mask", tmp_path)
+    assert path.name.endswith(".nii.gz")
+    mask = nib.load(path)
+    assert mask.get_data_dtype() == np.uint8
+    assert mask.shape == study.grid.shape
+    np.testing.assert_array_equal(mask.affine, study.grid.affine)
+    found = np.asarray(mask.dataobj)
+    assert dice(Region.WT.mask(found), Region.WT.mask(labels)) > 0.7
+    assert not complaints
+
+
+def test_a_broken_file_gives_a_sentence_in_the_browser(page: Any, truth: Any) -> None:
+    study, labels = truth
+    whole = write_labels(labels, study.grid)
+    page.locator('input[type="file"]').first.set_input_files([
+        {"name": "a_flair.nii.gz", "mimeType": "application/gzip", "buffer": whole[:3000]},
+        {"name": "a_t1.nii.gz", "mimeType": "application/gzip", "buffer": gzip.compress(b"no")},
+    ])  # fmt: skip
+    page.get_by_text("incomplete").first.wait_for(timeout=60_000)
+    assert "Traceback" not in page.content()
+
+
+def test_a_page_opened_by_its_own_address_has_the_frame(page: Any) -> None:
+    page.goto(page.url.rstrip("/") + "/guide")
+    page.get_by_text("Not a medical device").first.wait_for(timeout=60_000)
+    page.get_by_role("link", name="Segment").first.wait_for()

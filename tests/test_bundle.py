@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import CONFIG, WEIGHTS, load_model, read_bundle, save_bundle
+from model.config import TrainConfig, UNetConfig
+from model.predict import DEFAULT_MODEL
+from model.unet import build_unet
+from utils.errors import ModelError
+
+TINY = UNetConfig(width=2, depth=2)
+CASES = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_bundle(build_unet(TINY), folder, TINY, TrainConfig(), CASES)
+    return folder
+
+
+@pytest.fixture
+def bundle(trained: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "tiny"
+    copy.mkdir()
+    for file in trained.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy
+
+
+def test_every_voxel_gets_a_probability_of_every_region() -> None:
+    probabilities = build_unet(TINY).predict_on_batch(np.ones((1, 8, 16, 24, 4), np.float32))
+    assert probabilities.shape == (1, 8, 16, 24, 3)
+    assert probabilities.min() >= 0
+    assert probabilities.max() <= 1
+
+
+def test_a_saved_model_predicts_the_same_after_loading(bundle: Path) -> None:
+    scans = np.random.default_rng(0).random((1, 16, 16, 16, 4), np.float32)
+    first, again = (load_model(read_bundle(bundle)).predict_on_batch(scans) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
+    (bundle / file).unlink()
+    with pytest.raises(ModelError, match=file):
+        read_bundle(bundle)
+
+
+def test_one_altered_byte_of_the_weights_stops_the_start(bundle: Path) -> None:
+    weights = bytearray((bundle / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (bundle / WEIGHTS).write_bytes(weights)
+    with pytest.raises(ModelError, match="other weights"):
+        read_bundle(bundle)
+
+
+def test_a_model_trained_on_otherwise_prepared_scans_is_refused(bundle: Path) -> None:
+    config = json.loads((bundle / CONFIG).read_text())
+    config["preprocess"]["upper_percentile"] = 100
+    (bundle / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="prepared differently"):
+        read_bundle(bundle)
+
+
+def test_a_misspelt_setting_is_refused(bundle: Path) -> None:
+    config = json.loads((bundle / CONFIG).read_text())
+    config["unet"]["widht"] = 8
+    (bundle / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="widht"):
+        read_bundle(bundle)
+
+
+def test_the_shipped_model_is_whole() -> None:
+    info = read_bundle(DEFAULT_MODEL)
+    assert not set(info.cases["train"]) & set(info.cases["test"])
+    assert not set(info.cases["validation"]) & set(info.cases["test"])

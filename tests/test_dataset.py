@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from model.augment import CUBE_SHAPE, crop_sample, cube_sample
+from model.config import TrainConfig
+from model.dataset import (
+    Cubes,
+    Packed,
+    find_cases,
+    label_coding,
+    pack,
+    read_cubes,
+    split,
+    unpacked,
+)
+from utils.errors import UserError
+from utils.labels import LabelCoding
+
+LPS = np.diag([-1.0, -1, 1, 1])
+OLD, NEW = ("flair", "t1", "t1ce", "t2"), ("t2f", "t1n", "t1c", "t2w")
+
+
+def write_case(
+    root: Path, name: str, *, suffixes=OLD, extension="nii.gz", labels=(1, 2, 4)
+) -> None:
+    folder = root / name
+    folder.mkdir(parents=True)
+    brain = np.zeros((24, 26, 28), np.int16)
+    brain[4:20, 4:22, 4:24] = np.random.default_rng(0).integers(50, 500, (16, 18, 20))
+    truth = np.zeros(brain.shape, np.uint8)
+    for number, value in enumerate(labels):
+        truth[6 + 3 * number : 8 + 3 * number, 8:12, 8:12] = value
+    separator = "_" if suffixes is OLD else "-"
+    for number, suffix in enumerate(suffixes):
+        image = nib.Nifti1Image((brain + number * (brain > 0)).astype(np.int16), LPS)
+        nib.save(image, folder / f"{name}{separator}{suffix}.{extension}")
+    nib.save(nib.Nifti1Image(truth, LPS), folder / f"{name}{separator}seg.{extension}")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffixes", "extension", "values"),
+    [
+        ("BraTS20_Training_007", OLD, "nii", (1, 2, 4)),
+        ("BraTS2021_00007", OLD, "nii.gz", (1, 2, 4)),
+        ("BraTS-GLI-00007-000", NEW, "nii.gz", (1, 2, 3)),
+        ("BRATS_007", OLD, "nii.gz", (2, 1, 3)),
+    ],
+)
+def test_every_release_is_read_with_its_own_names_and_labels(
+    tmp_path: Path, name: str, suffixes: tuple[str, ...], extension: str, values: tuple[int, ...]
+) -> None:
+    write_case(tmp_path, name, suffixes=suffixes, extension=extension, labels=values)
+    (case,) = find_cases(tmp_path)
+    study, labels = case.read()
+    assert [labels[6 + 3 * n, 9, 9] for n in range(3)] == [1, 2, 4]
+    # the four scans differ by 0, 1, 2, 3: each is in its own channel
+    assert (study.stack()[10, 10, 10] - study.stack()[10, 10, 10, 0]).tolist() == [0, 1, 2, 3]
+
+
+def test_an_unknown_release_is_refused_rather_than_guessed() -> None:
+    with pytest.raises(UserError, match="patient7: the name fits no release"):
+        label_coding("patient7")
+
+
+def test_labels_of_another_coding_are_refused(tmp_path: Path) -> None:
+    write_case(tmp_path, "BraTS20_Training_007", labels=(1, 2, 3))
+    (case,) = find_cases(tmp_path)
+    with pytest.raises(UserError, match=r"seg\.nii\.gz: values \[3"):
+        case.read()
+
+
+def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no labelled BraTS case"):
+        find_cases(tmp_path)
+
+
+def test_msd_is_told_apart_by_its_name() -> None:
+    assert label_coding("BRATS_001") is LabelCoding.MSD
+    assert label_coding("BraTS20_Training_001") is LabelCoding.BRATS_2020
+
+
+def test_one_patient_under_two_names_never_stands_on_both_sides(tmp_path: Path) -> None:
+    names = [f"BraTS2021_{n:05}" for n in range(12)]
+    for name in names:
+        write_case(tmp_path, name)
+    rows = [f"{name},patient{n // 2}" for n, name in enumerate(names)]
+    (tmp_path / "manifest.csv").write_text("case,brats2020_id\n" + "\n".join(rows) + "\n")
+    cases = find_cases(tmp_path)
+    tested = []
+    for fold in range(3):
+        parts = split(cases, TrainConfig(folds=3, fold=fold, validation_patients=1))
+        sides = [{c.patient for c in side} for side in (parts.train, parts.validation, parts.test)]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
+        tested += [c.name for c in parts.test]
+        assert split(cases[::-1], TrainConfig(folds=3, fold=fold, validation_patients=1)).test
+    assert sorted(tested) == names
+
+
+def test_a_packed_case_keeps_image_and_label_together(tmp_path: Path) -> None:
+    write_case(tmp_path, "BraTS20_Training_007")
+    (case,) = find_cases(tmp_path)
+    for _ in range(2):  # made, then taken from the cache
+        packed = pack(case, tmp_path / "cache")
+        assert packed.images.shape == (16, 18, 20, 4)
+        assert packed.labels[2, 5, 5] == 1  # [6, 9, 9] of the scan; the brain begins at 4
+        assert unpacked(packed.images).max() == pytest.approx(1, abs=0.005)
+        assert packed.z_limits[0].max() < 0 < packed.z_limits[1].min()
+
+
+def test_the_cubes_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
+    images = np.ones((3, 4, 32, 32, 32), np.uint8)
+    np.savez(
+        tmp_path / "lesion_cubes.npz",
+        names=["p1_lesion1", "p2_lesion1", "p2_lesion2"],
+        images=images * np.array([1, 2, 3], np.uint8).reshape(3, 1, 1, 1, 1),
+        labels=images[:, 0],
+    )
+    cubes = read_cubes(tmp_path, excluded={"p1"})
+    assert cubes is not None
+    assert cubes.images[:, 0, 0, 0, 0].tolist() == [2, 3]
+    assert read_cubes(tmp_path / "elsewhere", excluded=()) is None
+
+
+def packed_head() -> Packed:
+    """Intensity tells the label: 255 where tumour core, 100 elsewhere in the brain."""
+    images = np.full((40, 48, 40, 4), 100, np.uint8)
+    labels = np.zeros((40, 48, 40), np.uint8)
+    labels[12:24, 12:24, 12:24] = 4
+    images[labels == 4] = 255
+    return Packed(images, labels, np.array([[-2.0] * 4, [4.0] * 4]))
+
+
+@pytest.mark.parametrize(
+    "shape", [(24, 24, 24), (64, 64, 64)], ids=["inside", "larger than the head"]
+)
+def test_augmentation_moves_image_and_truth_together(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(1)
+    overlaps = []
+    for _ in range(12):
+        images, regions = crop_sample(packed_head(), shape, rng)
+        assert images.shape == (*shape, 4)
+        assert regions.shape == (*shape, 3)
+        if regions[..., 0].any():
+            brightest = images.max(axis=-1) > 0.6 * images.max()
+            overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
+    assert np.median(overlaps) > 0.9
+
+
+def test_a_lesion_cube_comes_out_at_its_true_size() -> None:
+    images = np.full((1, 32, 32, 32, 4), 100, np.uint8)
+    labels = np.zeros((1, 32, 32, 32), np.uint8)
+    labels[0, 12:20, 12:20, 12:20] = 4  # 15 x 15 x 9.7 mm: 2180 mm3
+    rng = np.random.default_rng(0)
+    sizes = []
+    for _ in range(40):
+        scans, regions = cube_sample(Cubes(images, labels), np.array([[-2.0] * 4, [4.0] * 4]), rng)
+        assert scans.shape == (*CUBE_SHAPE, 4)
+        sizes.append(int(regions[..., 2].sum()))
+    assert np.median(sizes) == pytest.approx(2180, rel=0.15)

@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model import predict
+from model.predict import Network, segment
+from utils.errors import ModelError
+from utils.grid import Grid
+from utils.labels import Label, Region
+from utils.measure import region_volumes_ml
+from utils.nifti import read_nifti, write_labels
+from utils.notice import Notice
+from utils.study import Modality, Study
+from utils.volume import Volume
+
+BRIGHT = 0.7
+
+
+def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Call bright voxels enhancing: a network anyone can check by hand."""
+    bright = tensor.mean(axis=-1, keepdims=True) > BRIGHT
+    return np.repeat(bright, len(Region), axis=-1).astype(np.float32)
+
+
+def network(run=bright_is_enhancing) -> Network:
+    return Network(run, stride=4, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+
+
+@pytest.fixture
+def head() -> Study:
+    """16 mL of bright tumour, [8:18, 20:40, 4:12] on 2 x 1 x 5 mm voxels, in a dim brain."""
+    grid = Grid(
+        (40, 60, 20), np.array([[-2, 0, 0, 30], [0, 1, 0, -9], [0, 0, 5, 2], [0, 0, 0, 1.0]])
+    )
+    values = np.zeros(grid.shape, np.float32)
+    values[4:36, 5:55, 2:18] = np.random.default_rng(0).uniform(10, 20, (32, 50, 16))
+    values[8:18, 20:40, 4:12] = 100
+    return Study({m: Volume(values.copy(), grid) for m in Modality})
+
+
+def test_the_mask_lies_on_the_tumour_of_the_uploaded_grid(head: Study) -> None:
+    labels = segment(head, network()).labels
+    truth = np.zeros(head.grid.shape, bool)
+    truth[8:18, 20:40, 4:12] = True
+    found = labels == Label.ET
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.93  # borders are resampled
+    assert found[13, 30, 8]
+    assert set(np.unique(labels)) == {0, Label.ET}
+
+
+def test_volumes_are_those_of_the_uploaded_voxels(head: Study) -> None:
+    volumes = region_volumes_ml(segment(head, network()).labels, head.grid)
+    assert volumes[Region.ET] == pytest.approx(16, rel=0.12)
+
+
+def test_the_exported_mask_overlays_the_upload(head: Study) -> None:
+    segmentation = segment(head, network())
+    data = write_labels(segmentation.labels, segmentation.grid)
+    exported, _ = read_nifti(data, "mask", labels=True)
+    assert exported.grid.displacement_mm(head.grid) < 1e-3
+    np.testing.assert_array_equal(exported.values, segmentation.labels)
+
+
+def test_left_stays_left_though_the_mirror_image_is_averaged_in() -> None:
+    """A network that knows sides: the mean of it and its mirror image must not swap them."""
+    grid = Grid((40, 40, 40), np.diag([1.0, 1, 1, 1]))  # RAS: index 0 is the patient's left
+    values = np.random.default_rng(0).uniform(10, 20, grid.shape).astype(np.float32)
+    values[2:12, 10:30, 10:30] = 100
+    study = Study({m: Volume(values.copy(), grid) for m in Modality})
+    where = np.argwhere(segment(study, network()).labels == Label.ET)
+    assert where[:, 0].min() >= 1
+    assert where[:, 0].max() <= 12
+
+
+def test_the_same_study_gives_the_same_mask_twice(head: Study) -> None:
+    first, again = (segment(head, network()) for _ in range(2))
+    np.testing.assert_array_equal(first.labels, again.labels)
+    np.testing.assert_array_equal(first.probabilities, again.probabilities)
+
+
+def test_a_speck_is_dropped_and_the_steps_say_so() -> None:
+    grid = Grid((40, 40, 40), np.eye(4))
+    values = np.random.default_rng(0).uniform(10, 20, grid.shape).astype(np.float32)
+    values[5:15, 5:15, 5:15] = 100  # 1 mL
+    values[30:33, 30:33, 30:33] = 100  # 0.027 mL
+    study = Study({m: Volume(values.copy(), grid) for m in Modality})
+    segmentation = segment(study, network())
+    assert (segmentation.labels == Label.ET).sum() == 1000
+    assert any("below 0.1 mL" in step for step in segmentation.provenance.steps)
+
+
+def test_notices_travel_with_the_result(head: Study) -> None:
+    notice = Notice("thick", "study", "Slices are 5 mm thick.")
+    assert segment(head, network(), [notice]).provenance.notices == ("Slices are 5 mm thick.",)
+
+
+def test_a_network_that_throws_gives_no_result(head: Study) -> None:
+    def broken(_: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise MemoryError
+
+    with pytest.raises(ModelError, match="nothing was segmented"):
+        segment(head, network(broken))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda t: np.full((*t.shape[:3], 3), np.nan, np.float32),
+        lambda t: np.zeros((*t.shape[:3], 4), np.float32),
+        lambda t: np.zeros((*(n // 2 for n in t.shape[:3]), 3), np.float32),
+    ],
+    ids=["nan", "four channels", "half the size"],
+)
+def test_a_network_that_returns_nonsense_gives_no_result(head: Study, nonsense) -> None:
+    with pytest.raises(ModelError, match="not a segmentation"):
+        segment(head, network(nonsense))
+
+
+def test_progress_never_goes_back(head: Study) -> None:
+    shares: list[float] = []
+    segment(head, network(), progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares
+
+
+def test_usual_heads_share_few_input_shapes(head: Study) -> None:
+    shapes = []
+    segment(head, network(lambda t: shapes.append(t.shape) or bright_is_enhancing(t)))
+    assert set(shapes) == {(*predict.HEAD_SHAPES[0], 4)}
+
+
+def test_the_command_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(tmp_path / "out.nii.gz")])
+    assert predict.main() == 65
+    complaint = capsys.readouterr().err
+    assert "FLAIR" in complaint
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "out.nii.gz").exists()
