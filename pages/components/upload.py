@@ -1,7 +1,7 @@
 """The way in: files dropped at once or slot by slot; sorted and checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import streamlit as st
@@ -188,7 +188,12 @@ def _thumbnail(reading: Reading) -> bytes:
 
 
 def _start(intake: Intake) -> None:
-    visit = open_visit(intake)
+    """Open the study; that the reader wanted to go on in spite of a doubt stands in every output."""
+    notices = tuple(
+        replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
+        for n in intake.notices
+    )
+    visit = open_visit(replace(intake, notices=notices))
     visit.job = engine().submit(intake.study, visit.intake.notices)
 
 

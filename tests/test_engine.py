@@ -1,0 +1,97 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.predict import Network
+from pages.components import engine as engine_module
+from pages.components.engine import Engine, Job
+from utils.errors import ModelError, UserError
+from utils.study import Study
+
+
+def network(run) -> Network:
+    return Network(run, stride=16, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+
+
+def nothing_found(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.zeros((*tensor.shape[:3], 3), np.float32)
+
+
+def engine_with(monkeypatch: pytest.MonkeyPatch, load) -> Engine:
+    monkeypatch.setattr(engine_module, "load_network", load)
+    return Engine()
+
+
+def wait(job: Job) -> Job:
+    deadline = time.monotonic() + 30
+    while not job.done:
+        assert time.monotonic() < deadline, "the job did not end"
+        time.sleep(0.01)
+    return job
+
+
+def test_a_job_ends_in_a_segmentation(monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
+    engine = engine_with(monkeypatch, lambda: network(nothing_found))
+    job = wait(engine.submit(study, ()))
+    assert not job.result().labels.any()
+    assert job.share > 0
+    assert engine.runtime == "by hand"
+
+
+def test_the_second_study_waits_for_the_first(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    gate = threading.Event()
+
+    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        gate.wait(30)
+        return nothing_found(tensor)
+
+    engine = engine_with(monkeypatch, lambda: network(slow))
+    first, second = (engine.submit(study, ()) for _ in range(2))
+    assert (engine.ahead_of(first), engine.ahead_of(second)) == (0, 1)
+    assert second.started is None
+    gate.set()
+    wait(second)
+    assert first.done
+    assert engine.ahead_of(second) == 0
+
+
+def test_a_cancelled_job_gives_no_result(monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
+    engine = engine_with(monkeypatch, lambda: network(nothing_found))
+    job = engine.submit(study, ())
+    job.cancel()
+    with pytest.raises(UserError, match="cancelled"):
+        wait(job).result()
+
+
+def test_a_failure_costs_one_job_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    failures = [MemoryError("out of memory")]
+
+    def flaky(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if tensor.any() and failures:  # the engine's own trial run is blank
+            raise failures.pop()
+        return nothing_found(tensor)
+
+    engine = engine_with(monkeypatch, lambda: network(flaky))
+    first, second = (engine.submit(study, ()) for _ in range(2))
+    with pytest.raises(ModelError, match="nothing was segmented"):
+        wait(first).result()
+    assert not wait(second).result().labels.any()
+
+
+def test_an_unforeseen_error_is_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    def impossible() -> Network:
+        raise ZeroDivisionError
+
+    engine = engine_with(monkeypatch, impossible)
+    with pytest.raises(ModelError, match=r"stopped unexpectedly \(ZeroDivisionError\)"):
+        wait(engine.submit(study, ())).result()
+    assert engine.runtime is None

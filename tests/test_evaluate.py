@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.bundle import METRICS, save_bundle
+from model.card import CARD, DICE_PLOT, write_card
+from model.config import TrainConfig, UNetConfig
+from model.dataset import find_cases
+from model.evaluate import evaluate, summary
+from model.predict import DEFAULT_MODEL, Network
+from model.unet import build_unet
+
+
+def network(run) -> Network:
+    return Network(run, stride=16, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+
+
+def nothing_found(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.zeros((*tensor.shape[:3], 3), np.float32)
+
+
+def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    bright = tensor.mean(axis=-1, keepdims=True) > 0.9
+    return np.repeat(bright, 3, axis=-1).astype(np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One patient whose tumour, 1 mL, is wholly enhancing and bright."""
+    folder = tmp_path / "BraTS20_Training_001"
+    folder.mkdir()
+    brain = np.zeros((40, 40, 40), np.int16)
+    brain[4:36, 4:36, 4:36] = np.random.default_rng(0).integers(60, 120, (32, 32, 32))
+    truth = np.zeros(brain.shape, np.uint8)
+    truth[10:20, 10:20, 10:20] = 4
+    brain[truth == 4] = 250
+    for suffix in ("flair", "t1", "t1ce", "t2"):
+        image = nib.Nifti1Image(brain, np.diag([-1.0, -1, 1, 1]))
+        nib.save(image, folder / f"{folder.name}_{suffix}.nii.gz")
+    nib.save(
+        nib.Nifti1Image(truth, np.diag([-1.0, -1, 1, 1])), folder / f"{folder.name}_seg.nii.gz"
+    )
+    return tmp_path
+
+
+def test_a_network_that_finds_nothing_scores_zero_however_accurate_its_pixels(data: Path) -> None:
+    metrics = evaluate(find_cases(data), network(nothing_found))
+    assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [0, 0, 0]
+    assert metrics["summary"]["ET"]["volume_error_ml"]["mean"] == pytest.approx(-1)
+    assert metrics["naive"]["pixel_accuracy"] > 0.98
+
+
+def test_a_network_that_finds_it_all_scores_one(data: Path) -> None:
+    metrics = evaluate(find_cases(data), network(bright_is_enhancing))
+    assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [1, 1, 1]
+    assert metrics["summary"]["WT"]["hd95_mm"]["mean"] == 0
+
+
+def test_the_summary_is_the_one_on_paper() -> None:
+    found = summary([0, 0, 1, 1])
+    assert (found["mean"], found["median"], found["q1"], found["q3"]) == (0.5, 0.5, 0, 1)
+    assert found["low"] == 0  # 1 of 16 resamples has no 1 at all: more than 2.5 %
+    assert found["high"] == 1
+
+
+def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Path) -> None:
+    tiny = UNetConfig(width=2, depth=1)
+    cases = {"train": ["a", "b"], "validation": ["c"], "test": ["BraTS20_Training_001"]}
+    folder = tmp_path / "tiny"
+    save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
+    metrics = evaluate(find_cases(data), network(nothing_found))
+    (folder / METRICS).write_text(json.dumps(metrics))
+    write_card(folder)
+    card = (folder / CARD).read_text()
+    assert "| Dice | **0.000** [0.000, 0.000]" in card
+    assert "| BraTS20_Training_001 | 0.000 | 0.000 | 0.000 | 0.0 (truth 1.0)" in card
+    assert (folder / DICE_PLOT).exists()
+
+
+def test_the_shipped_card_is_the_one_its_metrics_give(tmp_path: Path) -> None:
+    for file in DEFAULT_MODEL.iterdir():
+        copy = tmp_path / DEFAULT_MODEL.name / file.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    write_card(tmp_path / DEFAULT_MODEL.name)
+    shipped = (DEFAULT_MODEL / CARD).read_text()
+    assert (tmp_path / DEFAULT_MODEL.name / CARD).read_text() == shipped
