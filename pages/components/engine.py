@@ -117,7 +117,8 @@ class Engine:
 
     def ahead_of(self, job: Job) -> int:
         """How many studies, of whomever, come first."""
-        return self._waiting.index(job) if job in self._waiting else 0
+        waiting = list(self._waiting)  # the engine's thread may take one out meanwhile
+        return waiting.index(job) if job in waiting else 0
 
     def _load(self) -> Network:
         network = load_network()

@@ -11,7 +11,6 @@ def show_progress(job: Job) -> None:
     """Progress bar with the time that is left; reruns the page once the job is done."""
     if job.done:
         st.rerun()
-    ahead = engine().ahead_of(job)
     if not engine().ready:
         st.progress(0.0, "Loading the network (only once after the start of the app) …")
     elif job.started is None:

@@ -188,7 +188,7 @@ def _thumbnail(reading: Reading) -> bytes:
 
 
 def _start(intake: Intake) -> None:
-    """Open the study; that the reader wanted to go on in spite of a doubt stands in every output."""
+    """Open the study; that the reader went on in spite of a doubt stands in every output."""
     notices = tuple(
         replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
         for n in intake.notices
