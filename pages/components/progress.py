@@ -13,10 +13,8 @@ def show_progress(job: Job) -> None:
         st.rerun()
     if not engine().ready:
         st.progress(0.0, "Loading the network (only once after the start of the app) …")
-    elif job.started is None:
-        st.progress(
-            0.0, f"Waiting: {ahead} {'study is' if ahead == 1 else 'studies are'} before yours."
-        )
+    elif ahead := engine().ahead_of(job):
+        st.progress(0.0, f"Waiting: studies before yours: {ahead}.")
     else:
         st.progress(
             job.share, f"Segmenting on {engine().runtime}: about {job.remaining_s:.0f} s left."
