@@ -1,6 +1,7 @@
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -140,9 +141,37 @@ def test_forgetting_cancels_what_is_still_waiting_to_be_encoded(store: ScanStore
         gate.wait(10)
         return Payload(b"", {})
 
-    store.publish("anna", blocker, {"a": wait, "b": wait})  # keeps both encoders busy
+    store.publish("anna", blocker, {"a": wait, "b": wait})
+    store.encode_all("anna", blocker)  # keeps both encoders busy
     waiting = store.payload(store.publish("anna", study, encoder())["flair"])
     store.forget(study)
     gate.set()
     assert waiting is not None
     assert waiting.cancelled()
+
+
+def test_only_the_first_volume_is_encoded_unasked(store: ScanStore) -> None:
+    study = Owner()
+    calls = []
+
+    def encode(name: str) -> Payload:
+        calls.append(name)
+        return Payload(name.encode(), {})
+
+    tokens = store.publish("anna", study, {n: partial(encode, n) for n in ("flair", "t1", "t2")})
+    first = store.payload(tokens["flair"])
+    assert first is not None
+    first.result(5)
+    assert store.alive(tokens["t1"])
+    assert calls == ["flair"]
+    asked = store.payload(tokens["t2"])
+    assert asked is not None
+    assert asked.result(5).body == b"t2"
+    assert calls == ["flair", "t2"]
+    store.encode_all("anna", study)
+    rest = store.payload(tokens["t1"])
+    assert rest is not None
+    rest.result(5)
+    assert calls == ["flair", "t2", "t1"]
+    store.forget(study)
+    assert not any(map(store.alive, tokens.values()))

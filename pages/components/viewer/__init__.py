@@ -1,6 +1,7 @@
 """The interactive viewer: a study is sent once, then the browser draws every slice itself."""
 
 import itertools
+import json
 import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -143,18 +144,23 @@ def viewer(
         "key": key,
         "grid": _grid_data(display),
         "start": start,
-        "segmentation": _segmentation_data(segmentation),  # encoded before the scans: it is small
+        "segmentation": _segmentation_data(
+            segmentation
+        ),  # before the scans: it is small
         "comparison": _comparison_data(comparison),
         "scans": _scan_data(study),
         "lookAt": _look_at_data(look_at, display),
     }
-    result = _component()(key=key, data=data, on_view_change=_nothing)
+    # as text in a dict: of anything else Streamlit asks whether it is a table, and imports pandas
+    # (2 s, before the first image) to find out
+    result = _component()(key=key, data={"view": json.dumps(data)}, on_view_change=_nothing)
     return _state(result.get("view"), display, start)
 
 
 def prepare(study: Study) -> None:
     """Start to encode a study's scans in the background, before the viewer is on screen."""
     _publish_scans(study)
+    STORE.encode_all(_session(), study)
 
 
 def forget(patient_data: Study | Segmentation | Comparison) -> None:

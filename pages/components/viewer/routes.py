@@ -54,8 +54,7 @@ async def _code(request: Request) -> Response:
 
 async def _alive(request: Request) -> Response:
     # 200 also for a dead address: a browser writes every 404 into the reader's console
-    alive = STORE.payload(request.path_params["token"]) is not None
-    return JSONResponse(alive, headers=_PRIVATE)
+    return JSONResponse(STORE.alive(request.path_params["token"]), headers=_PRIVATE)
 
 
 async def _volume(request: Request) -> Response:

@@ -35,6 +35,7 @@ class _Publication:
     session: str
     owner: weakref.ref[object]
     tokens: Mapping[str, str]
+    waiting: dict[str, Encoder]
     payloads: dict[str, Future[Payload]] = field(default_factory=dict)
 
 
@@ -69,7 +70,10 @@ class ScanStore:
     def publish(
         self, session: str, owner: object, encoders: Mapping[str, Encoder]
     ) -> Mapping[str, str]:
-        """Give each volume of `owner` an address; encoding starts in the background, in order.
+        """Give each volume of `owner` an address.
+
+        The first volume is encoded at once, in the background: it is wanted first. The others wait
+        until they are asked for, so that they do not keep it waiting.
 
         Parameters
         ----------
@@ -92,20 +96,36 @@ class ScanStore:
             if known is not None:
                 return known.tokens
             tokens = {name: secrets.token_urlsafe(TOKEN_BYTES) for name in encoders}
-            publication = _Publication(session, weakref.ref(owner, self._drop_dead), tokens)
-            for name, encode in encoders.items():
-                publication.payloads[tokens[name]] = self._encoders.submit(encode)
+            waiting = {tokens[name]: encode for name, encode in encoders.items()}
+            owner_reference = weakref.ref(owner, self._drop_dead)
+            publication = _Publication(session, owner_reference, tokens, waiting)
             self._publications.append(publication)
+            self._encode(publication, next(iter(waiting)))
             self._start_sweeper()
             return tokens
+
+    def encode_all(self, session: str, owner: object) -> None:
+        """Encode what `owner` has published before anybody asks for it."""
+        with self._lock:
+            publication = self._find(session, owner)
+            if publication is not None:
+                for token in list(publication.waiting):
+                    self._encode(publication, token)
 
     def payload(self, token: str) -> Future[Payload] | None:
         """Find the volume at an address, perhaps not encoded yet; None if the address is dead."""
         with self._lock:
             for publication in self._publications:
+                if token in publication.waiting:
+                    self._encode(publication, token)
                 if token in publication.payloads:
                     return publication.payloads[token]
         return None
+
+    def alive(self, token: str) -> bool:
+        """Whether an address answers; asks for nothing to be encoded."""
+        with self._lock:
+            return any(token in publication.tokens.values() for publication in self._publications)
 
     def forget(self, owner: object) -> None:
         """Kill the addresses of a study or segmentation, in every session."""
@@ -126,6 +146,10 @@ class ScanStore:
                     self._last_seen[session] = now
                 elif now - self._last_seen[session] > self.grace_s:
                     self.forget_session(session)
+
+    def _encode(self, publication: _Publication, token: str) -> None:
+        encode = publication.waiting.pop(token)
+        publication.payloads[token] = self._encoders.submit(encode)
 
     def _find(self, session: str, owner: object) -> _Publication | None:
         for publication in self._publications:

@@ -29,7 +29,7 @@ export default function (component) {
   const root = component.parentElement;
   const call = (calls.get(root) ?? 0) + 1;
   calls.set(root, call);
-  const ready = importViewer(component.data.code).then(
+  const ready = importViewer(JSON.parse(component.data.view).code).then(
     ({ module, base }) => {
       if (calls.get(root) === call) module.show(component, base);
       return module;

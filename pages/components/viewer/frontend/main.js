@@ -14,6 +14,7 @@ const SPOKEN_MS = 700;
 const ZOOM_RANGE = [0.5, 16];
 const OVERLAY_STYLES = ["fill", "outline", "both"];
 
+let webGl = null; // whether 3-D is possible; null until it has been tried
 const viewers = new Map(); // mounted root -> Viewer
 const sheets = new Map(); // address of a style sheet -> promise of it
 
@@ -47,7 +48,6 @@ class Viewer {
     this.tables = new Map(); // grey table per scan, with the window it was made for
     this.ratio = window.devicePixelRatio || 1;
     this.stop = new AbortController();
-    this.hasWebGl = Boolean(document.createElement("canvas").getContext("webgl2"));
     this.panel = new Panel(this);
     this.stage = element("div", { class: "stage" });
     this.message = element("p", { class: "message", role: "alert", hidden: true });
@@ -95,10 +95,10 @@ class Viewer {
 
   // ---- data -------------------------------------------------------------------------------------
 
-  update({ data, setStateValue }) {
+  update({ data: { view: text }, setStateValue }) {
     this.setStateValue = setStateValue;
-    const text = JSON.stringify(data);
     if (text === this.dataText) return;
+    const data = JSON.parse(text);
     const parts = (d) => JSON.stringify([d?.scans, d?.segmentation, d?.comparison, d?.grid]);
     const sameStudy = parts(this.data) === parts(data);
     this.dataText = text;
@@ -283,6 +283,16 @@ class Viewer {
     };
   }
 
+  // Asked only once the first image is there: without a GPU the answer takes its time.
+  hasWebGl() {
+    if (webGl === null && this.panes.some((pane) => pane.canvas.dataset.scan)) {
+      const context = document.createElement("canvas").getContext("webgl2");
+      webGl = context !== null;
+      context?.getExtension("WEBGL_lose_context")?.loseContext();
+    }
+    return webGl === true;
+  }
+
   // ---- panes ------------------------------------------------------------------------------------
 
   arrange() {
@@ -374,6 +384,7 @@ class Viewer {
       const scan = this.data.scans.map((s) => loaded(s.token)).find(Boolean);
       this.solid.draw(this.ratio, scan, this.overlay(), this.settings.crosshair ? this.settings.cursor : null);
     }
+    if (webGl === null) setTimeout(() => this.refresh());
     this.panel.showDifferences(this.compared?.counts);
     this.readout();
     this.settle(SETTLED_MS);
@@ -576,7 +587,7 @@ class Viewer {
   }
 
   setLayout(layout) {
-    if (layout === "solid" && !this.hasWebGl) return;
+    if (layout === "solid" && !this.hasWebGl()) return;
     const { panes } = LAYOUTS[layout];
     if (panes?.length === 1) this.settings.plane = panes[0];
     this.settings.touched = true;

@@ -48,6 +48,7 @@ function choice(label, options, act) {
     ]),
   );
   return {
+    buttons,
     node: element("div", { class: "choice", role: "group", "aria-label": label }, ...buttons.values()),
     set(current) {
       for (const [id, button] of buttons) button.setAttribute("aria-pressed", String(id === current));
@@ -94,7 +95,7 @@ export class Panel {
     const keys = { axial: "A", coronal: "C", sagittal: "S", three: "M", solid: "D", modalities: "G" };
     this.layout = choice(
       "Layout",
-      Object.entries(LAYOUTS).filter(([id]) => id !== "solid" || viewer.hasWebGl).map(([id, { title }]) => ({ id, title, hint: `${title} (${keys[id]})`, face: title })),
+      Object.entries(LAYOUTS).map(([id, { title }]) => ({ id, title, hint: `${title} (${keys[id]})`, face: title })),
       (id) => viewer.setLayout(id),
     );
     this.tool = choice(
@@ -271,6 +272,7 @@ export class Panel {
     const { settings, data } = this.viewer;
     this.scan.set(settings.modality);
     this.layout.set(settings.layout);
+    this.layout.buttons.get("solid").hidden = !this.viewer.hasWebGl();
     this.tool.set(settings.tool);
     this.convention.set(settings.convention);
     this.smooth.input.checked = settings.smooth;
