@@ -50,9 +50,10 @@ class Viewer {
     this.stop = new AbortController();
     this.panel = new Panel(this);
     this.stage = element("div", { class: "stage" });
+    const loading = element("p", { class: "loading" }, "Loading the scans…");
     this.message = element("p", { class: "message", role: "alert", hidden: true });
     this.spoken = element("p", { class: "spoken", "aria-live": "polite" });
-    const body = element("div", { class: "body" }, element("div", { class: "screen" }, this.stage, this.message, this.panel.help), this.panel.side);
+    const body = element("div", { class: "body" }, element("div", { class: "screen" }, this.stage, loading, this.message, this.panel.help), this.panel.side);
     this.frame = element("div", { class: "viewer", role: "region", "aria-label": "Image viewer" }, this.panel.toolbar, body, this.spoken);
     this.frame.hidden = true; // until its style is there
     root.append(this.frame);
@@ -377,14 +378,16 @@ class Viewer {
       canvas.dataset.plane = pane.plane;
       canvas.dataset.slice = scene.index;
       canvas.dataset.place = JSON.stringify(pane.place);
-      if (scene.scan.volume) canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
+      if (!scene.scan.volume) continue;
+      this.stage.dataset.drawn = "";
+      canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
       if (Number(pane.slider.value) !== scene.index) pane.slider.value = scene.index;
     }
     if (this.settings.layout === "solid" && this.solid) {
       const scan = this.data.scans.map((s) => loaded(s.token)).find(Boolean);
       this.solid.draw(this.ratio, scan, this.overlay(), this.settings.crosshair ? this.settings.cursor : null);
     }
-    if (webGl === null) setTimeout(() => this.refresh());
+    if (webGl === null && "drawn" in this.stage.dataset) setTimeout(() => this.refresh());
     this.panel.showDifferences(this.compared?.counts);
     this.readout();
     this.settle(SETTLED_MS);
