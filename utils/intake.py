@@ -277,7 +277,7 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
     UnreadableArchiveError
         If it is no ZIP file, damaged, locked, or would unpack to too much.
     """
-    subject = display_name(name)
+    subject = label_of(name)  # a sentence outlives the screen it stands on
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir() and _may_be_scan(e.filename)]
