@@ -3,12 +3,17 @@
 import streamlit as st
 
 from pages.components.engine import engine
+from pages.components.expiry import expire_closed_sessions
+from pages.components.guard import demand_login, protection
 from pages.components.viewer import viewer_routes
 
-app = st.App(__file__, routes=viewer_routes())  # the server; the pages below are its script
+app = st.App(  # the server; the pages below are its script
+    __file__, routes=viewer_routes(), middleware=protection(), lifespan=expire_closed_sessions
+)
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Brain tumour segmentation", page_icon="🧠", layout="wide")
+    demand_login()
     engine()  # starts to load the network while the reader looks for the files
     page = st.navigation(
         [
