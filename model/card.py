@@ -110,7 +110,7 @@ def _cell(s: dict[str, float], digits: int) -> str:
         return f"{s[name]:.{digits}f}"
 
     interval = f"[{show('low')}, {show('high')}]"
-    return f"**{show('mean')}** {interval}; {show('median')} ({show('q1')}-{show('q3')})"
+    return f"**{show('mean')}** {interval}; {show('median')} ({show('q1')} to {show('q3')})"
 
 
 def _worst(metrics: dict[str, Any]) -> str:

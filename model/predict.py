@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import load_model, read_bundle
+from model.config import TrainConfig
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
 from utils.labels import Region
@@ -28,9 +31,10 @@ from utils.preprocess import SPEC, preprocess
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
 
+if TYPE_CHECKING:
+    import keras
+
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
-HEAD_SHAPES = ((144, 176, 144), (160, 192, 160))
-"""Shapes that almost every brain fits: a compiled network is slow on one it has not met."""
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 
 Progress = Callable[[float], None]
@@ -44,14 +48,15 @@ class Network:
     ----------
     run : callable
         (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities.
-    stride : int
-        Input sizes must be multiples of it.
+    window : (i, j, k)
+        Shape of the input, always: that of the heads it was trained on. Instance normalisation
+        sees other statistics in another shape, and a compiled network has to be compiled anew.
     model_id, weights_sha256, runtime : str
         See `utils.segmentation.Provenance`.
     """
 
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    stride: int
+    window: tuple[int, int, int]
     model_id: str
     weights_sha256: str
     runtime: str
@@ -83,9 +88,9 @@ def segment(
         result.
     """
     started = time.perf_counter()
-    tensor, placement = preprocess(study, network.stride)
+    tensor, placement = preprocess(study, network.window)
     progress(0.2)
-    probabilities = _mirrored_mean(_padded(tensor), network, progress)
+    probabilities = window_mean(tensor, network, progress)
     restored = placement.restore(probabilities)
     progress(0.9)
     labels = labels_from(restored, study.grid)
@@ -100,6 +105,33 @@ def segment(
     return Segmentation(labels, restored, study.grid, provenance)
 
 
+def window_mean(
+    tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
+) -> NDArray[np.uint8]:
+    """Run the network on a whole head, window by window; most heads fit into one.
+
+    Parameters
+    ----------
+    tensor : (i, j, k, 4) float32 array
+        From `utils.preprocess.preprocess`; no smaller than the network's window.
+
+    Returns
+    -------
+    (i, j, k, 3) uint8 array
+        Mean over overlapping windows of each region's probability, times ``CERTAIN``.
+    """
+    total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
+    count = np.zeros((*tensor.shape[:3], 1), np.float32)
+    windows = list(product(*map(_starts, tensor.shape[:3], network.window)))
+    for number, corner in enumerate(windows, 1):
+        box = tuple(slice(c, c + n) for c, n in zip(corner, network.window, strict=True))
+        total[box] += _probabilities(tensor[box], network)
+        count[box] += 1
+        progress(0.2 + 0.6 * number / len(windows))
+    scaled: NDArray[np.uint8] = np.rint(total / count * CERTAIN).astype(np.uint8)
+    return scaled
+
+
 def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     """Verify and load a model folder; the first call takes seconds, for it imports the backend.
 
@@ -110,24 +142,24 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     info = read_bundle(folder)
-    model = load_model(info)
+    return as_network(load_model(info), info.training, info.name, info.sha256)
+
+
+def as_network(
+    model: "keras.Model", training: TrainConfig, model_id: str = "", weights_sha256: str = ""
+) -> Network:
+    """Wrap a Keras model, trained or in training, as what `segment` runs."""
 
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(model.predict_on_batch(tensor[None])[0])
 
-    return Network(run, info.unet.stride, info.name, info.sha256, _runtime())
+    return Network(run, training.head, model_id, weights_sha256, _runtime())
 
 
-def _mirrored_mean(
-    tensor: NDArray[np.float32], network: Network, progress: Progress
-) -> NDArray[np.uint8]:
-    """Mean over the head and its left-right mirror image, as bytes."""
-    total = _probabilities(tensor, network)
-    progress(0.5)
-    total = total + _probabilities(tensor[::-1], network)[::-1]
-    progress(0.8)
-    scaled: NDArray[np.uint8] = np.rint(total * (CERTAIN / 2)).astype(np.uint8)
-    return scaled
+def _starts(size: int, window: int) -> list[int]:
+    """Where windows begin along an axis: as few as cover it, evenly spread, the last at its end."""
+    number = -(-size // window)
+    return [round(n * (size - window) / max(1, number - 1)) for n in range(number)]
 
 
 def _probabilities(tensor: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
@@ -147,15 +179,6 @@ def _probabilities(tensor: NDArray[np.float32], network: Network) -> NDArray[np.
     return np.clip(out, 0, 1)
 
 
-def _padded(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pad to the smallest usual head shape that holds the tensor, if one does."""
-    for shape in HEAD_SHAPES:
-        if all(n <= s for n, s in zip(tensor.shape[:3], shape, strict=True)):
-            padding = [(0, s - n) for n, s in zip(tensor.shape[:3], shape, strict=True)]
-            return np.pad(tensor, [*padding, (0, 0)])
-    return tensor
-
-
 def _steps(study: Study) -> tuple[str, ...]:
     steps = [f"reoriented from {study.grid.orientation} to {SPEC.orientation} and back"]
     if not np.allclose(study.grid.spacing_mm, SPEC.spacing_mm, rtol=0.01):
@@ -164,7 +187,6 @@ def _steps(study: Study) -> tuple[str, ...]:
     return (
         *steps,
         f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
-        "probabilities averaged over the head and its left-right mirror image",
         f"isolated findings below {SPECK_ML:g} mL removed",
     )
 

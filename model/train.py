@@ -22,8 +22,11 @@ from model.bundle import save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
 from model.losses import dice_cross_entropy
+from model.predict import as_network, window_mean
 from model.unet import build_unet
 from utils.labels import Region, regions_of
+from utils.postprocess import THRESHOLD
+from utils.segmentation import CERTAIN
 
 LOG = logging.getLogger(__name__)
 HISTORY, BEST, CURVE = "history.csv", "best.weights.h5", "learning_curve.png"
@@ -50,7 +53,7 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
         keras.mixed_precision.set_global_policy("mixed_float16")
     model = build_unet(unet)
     model.compile(optimizer=_optimizer(config), loss=dice_cross_entropy)
-    validation = PatientDice([pack(c, cache) for c in parts.validation], unet.stride, out, config)
+    validation = PatientDice([pack(c, cache) for c in parts.validation], out, config)
     samples = Samples(cases, cubes, config)
     model.fit(
         samples,
@@ -108,9 +111,9 @@ class Samples(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
 class PatientDice(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """After each epoch: Dice on whole patients, the log, the best weights, and when to stop."""
 
-    def __init__(self, cases: list[Packed], stride: int, out: Path, config: TrainConfig) -> None:
+    def __init__(self, cases: list[Packed], out: Path, config: TrainConfig) -> None:
         super().__init__()
-        self.cases, self.stride, self.out, self.config = cases, stride, out, config
+        self.cases, self.out, self.config = cases, out, config
         self.rows = _read_history(out / HISTORY)
         self.started = time.monotonic()
 
@@ -134,9 +137,12 @@ class PatientDice(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is u
 
     def _dice(self, case: Packed) -> NDArray[np.float64]:
         images = unpacked(case.images)
-        padded = np.pad(images, [*((0, -n % self.stride) for n in images.shape[:3]), (0, 0)])
+        padding = [(0, max(0, h - n)) for h, n in zip(self.config.head, images.shape, strict=False)]
+        probabilities = window_mean(
+            np.pad(images, [*padding, (0, 0)]), as_network(self.model, self.config)
+        )
         i, j, k = images.shape[:3]
-        predicted = self.model.predict_on_batch(padded[None])[0][:i, :j, :k] > 0.5
+        predicted = probabilities[:i, :j, :k] >= THRESHOLD * CERTAIN
         truth = regions_of(np.asarray(case.labels))
         total = predicted.sum((0, 1, 2)) + truth.sum((0, 1, 2))
         overlap = (predicted & truth).sum((0, 1, 2))

@@ -36,7 +36,9 @@ def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def network(run=bright_is_enhancing) -> Network:
-    return Network(run, stride=16, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+    return Network(
+        run, window=(48, 56, 40), model_id="fake", weights_sha256="0" * 64, runtime="by hand"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,9 @@ from model.unet import build_unet
 
 
 def network(run) -> Network:
-    return Network(run, stride=16, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+    return Network(
+        run, window=(48, 56, 40), model_id="fake", weights_sha256="0" * 64, runtime="by hand"
+    )
 
 
 def nothing_found(tensor: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,9 @@ def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def network(run=bright_is_enhancing) -> Network:
-    return Network(run, stride=4, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+    return Network(
+        run, window=(48, 56, 40), model_id="fake", weights_sha256="0" * 64, runtime="by hand"
+    )
 
 
 @pytest.fixture
@@ -63,8 +65,7 @@ def test_the_exported_mask_overlays_the_upload(head: Study) -> None:
     np.testing.assert_array_equal(exported.values, segmentation.labels)
 
 
-def test_left_stays_left_though_the_mirror_image_is_averaged_in() -> None:
-    """A network that knows sides: the mean of it and its mirror image must not swap them."""
+def test_left_stays_left() -> None:
     grid = Grid((40, 40, 40), np.diag([1.0, 1, 1, 1]))  # RAS: index 0 is the patient's left
     values = np.random.default_rng(0).uniform(10, 20, grid.shape).astype(np.float32)
     values[2:12, 10:30, 10:30] = 100
@@ -125,10 +126,36 @@ def test_progress_never_goes_back(head: Study) -> None:
     assert shares
 
 
-def test_usual_heads_share_few_input_shapes(head: Study) -> None:
+def test_the_network_only_ever_sees_one_shape_and_every_voxel_is_covered(head: Study) -> None:
     shapes = []
-    segment(head, network(lambda t: shapes.append(t.shape) or bright_is_enhancing(t)))
-    assert set(shapes) == {(*predict.HEAD_SHAPES[0], 4)}
+
+    def everything(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        shapes.append(tensor.shape)
+        return np.ones((*tensor.shape[:3], 3), np.float32)
+
+    # the brain is 64 x 50 x 80 mm: 2 x 2 x 3 windows of this size
+    small = Network(everything, (40, 48, 32), "fake", "0" * 64, "by hand")
+    labels = segment(head, small).labels
+    assert shapes == [(40, 48, 32, 4)] * 12
+    assert (labels[4:36, 5:55, 2:18] == Label.ET).all()
+    assert not labels[:4].any()
+
+
+def test_where_windows_overlap_their_mean_counts() -> None:
+    grid = Grid((60, 20, 20), np.diag([-1.0, -1, 1, 1]))
+    values = np.random.default_rng(0).uniform(10, 20, grid.shape).astype(np.float32)
+    study = Study({m: Volume(values + n, grid) for n, m in enumerate(Modality)})
+    answers = iter((0.9, 0.3))
+
+    def by_turns(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((*tensor.shape[:3], 3), next(answers), np.float32)
+
+    turns = Network(by_turns, (40, 20, 20), "fake", "0" * 64, "by hand")
+    stored = segment(study, turns).probabilities[:, 0, 0, 0]
+    # 0.9 x 255 = 229.5, 0.6 x 255 = 153, 0.3 x 255 = 76.5; halves may fall either way
+    assert set(stored[:20].tolist()) <= {229, 230}
+    assert set(stored[20:40].tolist()) == {153}
+    assert set(stored[40:].tolist()) <= {76, 77}
 
 
 def test_the_command_names_what_is_missing(

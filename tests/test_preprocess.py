@@ -44,10 +44,10 @@ def reoriented(values: np.ndarray, order: tuple[int, ...], signs: tuple[int, ...
 def test_the_network_sees_the_same_head_whatever_the_orientation_of_the_file(
     order: tuple[int, ...], signs: tuple[int, ...]
 ) -> None:
-    expected, _ = preprocess(study_of(head(), np.diag([-1.0, -1, 1, 1])), 1)
+    expected, _ = preprocess(study_of(head(), np.diag([-1.0, -1, 1, 1])), (1, 1, 1))
     turned, affine = reoriented(head(), order, signs)
     study = study_of(turned, affine)
-    tensor, placement = preprocess(study, 1)
+    tensor, placement = preprocess(study, (1, 1, 1))
     np.testing.assert_allclose(tensor, expected, atol=1e-6)
 
     marked = np.zeros((*tensor.shape[:3], 3), np.uint8)
@@ -60,7 +60,7 @@ def test_the_network_sees_the_same_head_whatever_the_orientation_of_the_file(
 
 def test_each_modality_is_scaled_over_the_brain_of_the_whole_volume() -> None:
     study = study_of(head(), np.diag([-1.0, -1, 1, 1]))
-    tensor, _ = preprocess(study, 1)
+    tensor, _ = preprocess(study, (1, 1, 1))
     # 4032 brain voxels from 1 to 101: percentiles 0.1 and 99.9 cut 0.1 off at both ends
     np.testing.assert_allclose(tensor[8, 9, 7], (head()[10, 12, 8] - 1.1) / 99.8, atol=1e-4)
     assert tensor.min() == 0
@@ -70,8 +70,8 @@ def test_each_modality_is_scaled_over_the_brain_of_the_whole_volume() -> None:
 def test_one_hot_voxel_does_not_flatten_the_contrast() -> None:
     hot = head()
     hot[10, 10, 10] = 1e6
-    plain, _ = preprocess(study_of(head(), np.eye(4)), 1)
-    spoilt, _ = preprocess(study_of(hot, np.eye(4)), 1)
+    plain, _ = preprocess(study_of(head(), np.eye(4)), (1, 1, 1))
+    spoilt, _ = preprocess(study_of(hot, np.eye(4)), (1, 1, 1))
     assert np.median(np.abs(spoilt - plain)) < 0.01
 
 
@@ -79,13 +79,13 @@ def test_scaling_knows_no_slices() -> None:
     """A dim slice stays dim; scaling slice by slice would stretch it."""
     values = head()
     values[:, :, 1] *= 0.01
-    tensor, _ = preprocess(study_of(values, np.diag([-1.0, -1, 1, 1])), 1)
+    tensor, _ = preprocess(study_of(values, np.diag([-1.0, -1, 1, 1])), (1, 1, 1))
     assert tensor[:, :, 0].max() < 0.02
 
 
-def test_outside_the_brain_stays_exactly_zero_and_sizes_fit_the_stride() -> None:
-    tensor, placement = preprocess(study_of(head(), np.eye(4)), 16)
-    assert tensor.shape == (16, 32, 16, 4)
+def test_what_is_small_is_padded_with_zeros() -> None:
+    tensor, placement = preprocess(study_of(head(), np.eye(4)), (16, 32, 4))
+    assert tensor.shape == (16, 32, 14, 4)
     assert not tensor[:, 18:].any()
     assert placement.resampled == (16, 18, 14)
 
@@ -94,7 +94,7 @@ def test_a_grid_of_2_mm_becomes_1_mm_and_comes_back_on_its_own_voxels() -> None:
     values = np.zeros((20, 20, 20), np.float32)
     values[4:16, 4:16, 4:16] = np.random.default_rng(0).uniform(1, 2, (12, 12, 12))
     study = study_of(values, np.diag([2.0, 2, 4, 1]))
-    tensor, placement = preprocess(study, 1)
+    tensor, placement = preprocess(study, (1, 1, 1))
     assert tensor.shape == (24, 24, 48, 4)
     ones = np.full((24, 24, 48, 3), 255, np.uint8)
     back = placement.restore(ones)
@@ -107,7 +107,7 @@ def test_a_resampled_mark_returns_to_the_voxel_it_came_from() -> None:
     values = np.zeros((12, 12, 12), np.float32)
     values[1:11, 1:11, 1:11] = 1 + np.arange(1000).reshape(10, 10, 10) % 7
     study = study_of(values, np.diag([-2.0, -2, 2, 1]))
-    tensor, placement = preprocess(study, 1)
+    tensor, placement = preprocess(study, (1, 1, 1))
     marked = np.zeros((*tensor.shape[:3], 3), np.uint8)
     marked[6:8, 4:6, 10:12] = 255  # the eight 1 mm voxels of voxel (3, 2, 5) of the box
     back = placement.restore(marked)[..., 0]
@@ -116,4 +116,4 @@ def test_a_resampled_mark_returns_to_the_voxel_it_came_from() -> None:
 
 def test_a_blank_study_is_refused() -> None:
     with pytest.raises(EmptyStudyError, match="blank"):
-        preprocess(study_of(np.zeros(SHAPE), np.eye(4)), 16)
+        preprocess(study_of(np.zeros(SHAPE), np.eye(4)), (16, 16, 16))

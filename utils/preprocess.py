@@ -80,15 +80,17 @@ class Placement:
         return np.ascontiguousarray(_reorient(full, SPEC.orientation, self.grid.orientation))
 
 
-def preprocess(study: Study, stride: int) -> tuple[NDArray[np.float32], Placement]:
+def preprocess(
+    study: Study, smallest: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], Placement]:
     """Reorient, crop to the brain, MinMax-scale each modality, resample to 1 mm, pad.
 
     Parameters
     ----------
     study : Study
         Skull-stripped: the brain is wherever any modality is not zero.
-    stride : int
-        The padded sizes are multiples of it.
+    smallest : (i, j, k)
+        What is smaller is padded to this shape.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def preprocess(study: Study, stride: int) -> tuple[NDArray[np.float32], Placemen
     placement = Placement(study.grid, brain.shape, box, zoom, size)
     if size != scaled.shape[:3]:
         scaled = np.stack([_resample(c, zoom, size) for c in np.moveaxis(scaled, -1, 0)], axis=-1)
-    return np.pad(scaled, [*((0, -n % stride) for n in size), (0, 0)]), placement
+    padding = [(0, max(0, least - n)) for n, least in zip(size, smallest, strict=True)]
+    return np.pad(scaled, [*padding, (0, 0)]), placement
 
 
 def _minmax(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:

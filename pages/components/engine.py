@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import streamlit as st
 
-from model.predict import HEAD_SHAPES, Network, load_network, segment
+from model.predict import Network, load_network, segment
 from utils.errors import ModelError, UserError
 from utils.notice import Notice
 from utils.segmentation import Segmentation
@@ -122,7 +122,7 @@ class Engine:
 
     def _load(self) -> Network:
         network = load_network()
-        head = np.zeros((*HEAD_SHAPES[0], len(Modality)), np.float32)
+        head = np.zeros((*network.window, len(Modality)), np.float32)
         network.run(head)  # compiles, so that the first reader does not wait for it
         return network
 
