@@ -19,8 +19,8 @@ def show_visit(visit: Visit) -> None:
     """Whatever stage the study has reached."""
     job = visit.job
     if visit.segmentation is None and job is not None:
-        st.subheader(title_of(visit))
         if not job.done:
+            st.subheader(title_of(visit))
             show_progress(job)
             return
         collect(visit, job)
