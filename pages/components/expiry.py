@@ -1,8 +1,8 @@
 """What becomes of a session after its tab is closed: a minute's grace, then nothing is left of it.
 
-Streamlit alone keeps the scans of a closed tab until somebody else closes one: it looks for sessions
-that have outlived ``server.disconnectedSessionTTL`` only when it stores another. That option must be
-longer than the grace here: a session it has given up cannot be closed any more.
+Streamlit alone keeps the scans of a closed tab until somebody else closes one: it looks for
+sessions that have outlived ``server.disconnectedSessionTTL`` only when it stores another. That
+option must be longer than the grace here: a session it has given up cannot be closed any more.
 """
 
 import asyncio
@@ -12,6 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from streamlit import runtime
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.state import SessionState
 
 GRACE_S = 60.0  # a sleeping laptop or a lost connection may come back within it
 SWEEP_INTERVAL_S = 5.0
@@ -31,6 +35,13 @@ async def expire_closed_sessions(_app: Any) -> AsyncIterator[None]:
         await sweeping
 
 
+def forget_files() -> None:
+    """Drop the files that the session which runs this script has uploaded."""
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_session_files(context.session_id)
+
+
 class Sweep:
     """Remembers since when each session has been without a browser.
 
@@ -43,10 +54,9 @@ class Sweep:
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
         self._gone_since: dict[str, float] = {}
-        self._cleanings_due = 0
 
     def __call__(self, now: float) -> None:
-        """Close the sessions that have been away for longer than the grace period.
+        """Close the sessions that have been away for longer than the grace period; drop old media.
 
         Parameters
         ----------
@@ -54,15 +64,21 @@ class Sweep:
             Seconds, monotonic.
         """
         server = runtime.get_instance()
-        away = {s.session.id for s in server._session_mgr.list_sessions() if s.client is None}
-        self._gone_since = {session: self._gone_since.get(session, now) for session in away}
-        for session, since in self._gone_since.items():
+        away = {
+            s.session.id: s.session for s in server._session_mgr.list_sessions() if not s.client
+        }
+        self._gone_since = {name: self._gone_since.get(name, now) for name in away}
+        for name, since in self._gone_since.items():
             if now - since >= self.grace_s:
-                server.close_session(session)
-                self._cleanings_due = 2
-        if self._cleanings_due:  # the first marks a download for deletion, the second deletes it
-            self._cleanings_due -= 1
-            server.media_file_mgr.remove_orphaned_files()
+                server.close_session(name)
+                _empty(away[name])  # Streamlit's loop holds the last session it has seen
+        # Streamlit drops a download only when it finds it unused a second time
+        server.media_file_mgr.remove_orphaned_files()
+
+
+def _empty(session: AppSession) -> None:
+    session._session_state = SessionState()  # its `clear` leaves what the widgets refer to
+    session._fragment_storage.clear()
 
 
 async def _sweep_forever() -> None:

@@ -1,8 +1,8 @@
 """Who may use the app, and what a browser may do with its answers.
 
 Three layers: without a login the app answers this computer only; with one (Streamlit's OpenID
-Connect, ``[auth]`` in secrets.toml) every page demands it; and headers forbid the page to load from,
-or to send to, any other place.
+Connect, ``[auth]`` in secrets.toml) every page demands it; and headers forbid the page to load
+from, or to send to, any other place.
 """
 
 import base64
@@ -81,9 +81,8 @@ class _LocalUnlessProtected:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"].endswith(SIGNS_OF_LIFE):
-            await self.app(scope, receive, send)
-        elif _is_local(scope) or login_is_configured() or _risk_is_taken():
+        public = scope["type"] == "lifespan" or scope["path"].endswith(SIGNS_OF_LIFE)
+        if public or _is_local(scope) or login_is_configured() or _risk_is_taken():
             await self.app(scope, receive, send)
         else:
             _say_once(REFUSED)

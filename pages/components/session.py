@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.components.engine import Job
+from pages.components.expiry import forget_files
 from pages.components.viewer import LookAt, forget_session
 from utils.intake import Intake
 from utils.segmentation import Segmentation
@@ -49,6 +50,11 @@ class Visit:
     mask: bytes | None = None
     look_at: LookAt | None = None
 
+    def __del__(self) -> None:
+        """Nobody waits for the result any more."""
+        if self.job is not None:
+            self.job.cancel()
+
 
 def current_visit() -> Visit | None:
     """The study on screen, if there is one."""
@@ -78,6 +84,7 @@ def erase() -> None:
     close_visit()
     st.session_state.pop(_MEMO, None)
     st.session_state[_GENERATION] = upload_generation() + 1
+    forget_files()  # Streamlit itself keeps them until the session ends
 
 
 def upload_generation() -> int:
@@ -94,6 +101,12 @@ def memo(key: Hashable, make: Callable[[], T]) -> T:
     kept: dict[Hashable, Any] = st.session_state.setdefault(_MEMO, {})
     value, _ = kept[key] if key in kept else (make(), True)
     kept[key] = value, True
+    return value
+
+
+def recall(key: Hashable) -> Any:
+    """What `memo` keeps under this key; for callbacks, whose arguments Streamlit never lets go."""
+    value, _ = st.session_state[_MEMO][key]
     return value
 
 

@@ -1,6 +1,6 @@
 """The way in: files dropped at once or slot by slot; sorted and checked before anything runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.engine import engine
-from pages.components.session import memo, open_visit, prune_memo, upload_generation
+from pages.components.session import memo, open_visit, prune_memo, recall, upload_generation
 from utils.errors import UserError
 from utils.intake import (
     Intake,
@@ -107,6 +107,7 @@ def _slots(files: Sequence[_File]) -> dict[Modality, _File]:
 def _sorted_by_hand(files: Sequence[_File]) -> dict[Modality, _File]:
     """A choice box a slot, preset from the names where they are clear."""
     assigned = assign([f.name for f in files])
+    shown = [display_name(f.name) for f in files]  # Streamlit keeps what a widget refers to
     numbers = {f.name: n for n, f in enumerate(files)}
     chosen = {}
     for modality, column in zip(Modality, st.columns(4), strict=True):
@@ -114,7 +115,7 @@ def _sorted_by_hand(files: Sequence[_File]) -> dict[Modality, _File]:
             f"{modality.title} is",
             range(len(files)),
             index=numbers.get(assigned.get(modality, "")),
-            format_func=lambda n: display_name(files[n].name),
+            format_func=shown.__getitem__,
             placeholder="choose the file",
             # other files need another box, or the old choice would stick to a new patient's file
             key=f"choice_{modality}_{hash(tuple(f.id for f in files))}",
@@ -157,7 +158,7 @@ def _checked(chosen: Mapping[Modality, _File]) -> None:
         icon=":material/neurology:",
         disabled=not agreed,
         on_click=_start,
-        args=(intake,),
+        args=(identity,),
     )
 
 
@@ -187,8 +188,9 @@ def _thumbnail(reading: Reading) -> bytes:
     return picture
 
 
-def _start(intake: Intake) -> None:
+def _start(identity: Hashable) -> None:
     """Open the study; that the reader went on in spite of a doubt stands in every output."""
+    intake: Intake = recall(identity).intake()
     notices = tuple(
         replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
         for n in intake.notices
