@@ -1,4 +1,4 @@
-"""Safe by default: the options that ship, who is let in, what the headers say, what no page does."""
+"""Safe by default: the options that ship, who is let in, what headers say, what pages never do."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""A patient's name planted everywhere a file can hold one is found in nothing that leaves the app."""
+"""A patient's name planted everywhere a file can hold one is in nothing that leaves the app."""
 
 import gzip
 import io
@@ -51,7 +51,9 @@ def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def network(run: Callable[..., Any] = bright_is_enhancing) -> Network:
-    return Network(run, stride=16, model_id="fake", weights_sha256="0" * 64, runtime="by hand")
+    return Network(
+        run, window=(48, 56, 40), model_id="fake", weights_sha256="0" * 64, runtime="by hand"
+    )
 
 
 def named_scan(modality: Modality) -> bytes:

@@ -1,0 +1,216 @@
+"""Two live sessions, and what is left of a closed one; the real app with a network of two lines."""
+
+import itertools
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from utils.grid import Grid
+from utils.labels import Label
+from utils.nifti import write_labels
+from utils.study import Modality
+
+ROOT = Path(__file__).parents[2]
+GRACE_S = 2.0
+SHAPE, BOX = (48, 56, 40), (10, 10, 10)
+LPS = Grid(SHAPE, np.diag([-1.0, -1, 1, 1]))
+NAMES = [f"DOE_JANE_MRN12345_{m}.nii.gz" for m in Modality]
+CANARY = re.compile(r"DOE|JANE|MRN12345", re.IGNORECASE)
+Corner = tuple[int, int, int]
+
+
+@dataclass
+class App:
+    """The running app."""
+
+    url: str
+    log: Path
+
+    def memory(self) -> dict[str, int]:
+        with urllib.request.urlopen(f"{self.url}/_test/memory") as answer:
+            held: dict[str, int] = json.load(answer)
+        return held
+
+    def await_memory(self, done: Callable[[dict[str, int]], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not done(held := self.memory()):
+            assert time.monotonic() < deadline, held
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("isolation") / "log"
+    command = [
+        *(sys.executable, "-m", "tests.browser.launch", str(GRACE_S)),
+        *("--server.headless=true", f"--server.port={port}", "--logger.level=debug"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ
+        )
+    running = App(f"http://127.0.0.1:{port}", log)
+    deadline = time.monotonic() + 60
+    while not answers(f"{running.url}/_stcore/health"):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+    yield running
+    process.terminate()
+    process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def head(modality: Modality, corner: Corner) -> bytes:
+    """A head whose contrasts are those of its modality, with one bright millilitre."""
+    rng = np.random.default_rng(list(Modality).index(modality))
+    values = np.zeros(SHAPE, np.uint8)
+    inner = tuple(slice(4, n - 4) for n in SHAPE)
+    values[inner] = rng.integers(60, 120, values[inner].shape)
+    values[box(corner)] = 250
+    return write_labels(values, LPS)
+
+
+def box(corner: Corner) -> tuple[slice, ...]:
+    return tuple(slice(at, at + size) for at, size in zip(corner, BOX, strict=True))
+
+
+def right_mask(corner: Corner) -> bytes:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[box(corner)] = Label.ET
+    return write_labels(labels, LPS)
+
+
+def two_corners_whose_masks_are_equally_long() -> tuple[Corner, Corner]:
+    """Streamlit tells large downloads apart by length: the hardest pair is one of equal length."""
+    seen: dict[int, Corner] = {}
+    for corner in itertools.product(range(8, 28, 2), repeat=3):
+        size = len(right_mask(corner))
+        if size in seen:
+            return seen[size], corner
+        seen[size] = corner
+    raise AssertionError("no two masks are equally long")
+
+
+def upload(tab: Any, corner: Corner) -> None:
+    files = [
+        {"name": name, "mimeType": "application/gzip", "buffer": head(m, corner)}
+        for name, m in zip(NAMES, Modality, strict=True)
+    ]
+    tab.page.locator("input[type=file]").first.set_input_files(files)
+    tab.page.get_by_role("button", name="Segment").wait_for()
+
+
+def segment(tab: Any) -> None:
+    for agree in tab.page.get_by_role("checkbox").all():
+        agree.check(force=True)
+    tab.page.locator(".st-key-segment button:enabled").click()
+    tab.page.locator(".viewer canvas").first.wait_for()
+    tab.page.get_by_role("button", name="Mask").wait_for()
+
+
+def save_mask(tab: Any, folder: Path) -> tuple[str, bytes]:
+    with tab.page.expect_download() as promise:
+        tab.page.get_by_role("button", name="Mask").click()
+    promise.value.save_as(folder / "download")
+    return promise.value.suggested_filename, (folder / "download").read_bytes()
+
+
+def masks_in(tab: Any) -> list[str]:
+    return [url for url in tab.requests if "/media/" in url and url.endswith((".gz", ".gzip"))]
+
+
+def test_two_readers_download_each_their_own_mask(
+    app: App, open_tab: Callable[..., Any], tmp_path: Path
+) -> None:
+    corners = two_corners_whose_masks_are_equally_long()
+    masks = [right_mask(corner) for corner in corners]
+    assert len(masks[0]) == len(masks[1])
+    assert masks[0] != masks[1]
+    tabs = [open_tab(app.url, accept_downloads=True) for _ in corners]
+    for tab, corner in zip(tabs, corners, strict=True):
+        upload(tab, corner)
+    for tab in tabs:
+        segment(tab)
+    saved = [save_mask(tab, tmp_path) for tab in reversed(tabs)][::-1]
+    assert [content for _, content in saved] == masks
+    assert saved[0][0] != saved[1][0]
+    assert not set(masks_in(tabs[0])) & set(masks_in(tabs[1]))
+    for tab in tabs:
+        assert tab.foreign_requests() == []
+        assert not [c for c in tab.complaints if "Content Security Policy" in c]
+        assert not [url for url in tab.requests if CANARY.search(url)]
+    assert not [name for name, _ in saved if CANARY.search(name)]
+    assert not CANARY.search(app.log.read_text())
+
+
+def test_erasing_leaves_nothing_of_the_study_in_memory(
+    app: App, open_tab: Callable[..., Any]
+) -> None:
+    tab = open_tab(app.url)
+    upload(tab, (8, 8, 8))
+    assert app.memory()["uploads"] == len(Modality)
+    segment(tab)
+    addresses = {url for url in tab.requests if "/media/" in url or "/volume/" in url}
+    addresses = {url for url in addresses if "/static/" not in url}
+    assert addresses
+    tab.page.get_by_role("button", name="Erase").click()
+    tab.page.get_by_role("button", name="Demo study").wait_for()
+    app.await_memory(lambda held: nothing(held, sessions=1), 30)
+    assert not [url for url in addresses if answers(url)]
+
+
+def test_a_closed_tab_leaves_nothing_of_its_study_in_memory(
+    app: App, open_tab: Callable[..., Any]
+) -> None:
+    app.await_memory(lambda held: nothing(held, sessions=0), 30)
+    tab = open_tab(app.url)
+    upload(tab, (8, 8, 8))
+    segment(tab)
+    held = app.memory()
+    assert held["visits"] == held["sessions"] == 1
+    tab.page.close()
+    app.await_memory(lambda held: nothing(held, sessions=0), GRACE_S + 10)
+
+
+def test_twenty_closed_tabs_leave_nothing_of_their_files_in_memory(
+    app: App, open_tab: Callable[..., Any]
+) -> None:
+    for _ in range(20):
+        tab = open_tab(app.url)
+        upload(tab, (8, 8, 8))
+        tab.page.context.close()
+    app.await_memory(lambda held: nothing(held, sessions=0), GRACE_S + 10)
+
+
+def nothing(held: dict[str, int], *, sessions: int) -> bool:
+    return held == {kind: sessions if kind == "sessions" else 0 for kind in held}
+
+
+@pytest.fixture(autouse=True)
+def _settled(app: App) -> None:
+    """Wait until the sessions of the test before are gone."""
+    app.await_memory(lambda held: held["sessions"] == 0, 60)
