@@ -148,12 +148,14 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
 def as_network(
     model: "keras.Model", training: TrainConfig, model_id: str = "", weights_sha256: str = ""
 ) -> Network:
-    """Wrap a Keras model, trained or in training, as what `segment` runs."""
+    """Wrap a Keras model, trained or still in training, as what `segment` runs."""
 
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(model.predict_on_batch(tensor[None])[0])
 
-    return Network(run, training.head, model_id, weights_sha256, _runtime())
+    from model.device import runtime  # Keras, like the model itself: seconds to import
+
+    return Network(run, training.head, model_id, weights_sha256, runtime())
 
 
 def _starts(size: int, window: int) -> list[int]:
@@ -189,14 +191,6 @@ def _steps(study: Study) -> tuple[str, ...]:
         f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
         f"isolated findings below {SPECK_ML:g} mL removed",
     )
-
-
-def _runtime() -> str:
-    import keras
-
-    devices = keras.distribution.list_devices()
-    accelerated = any(not d.startswith("cpu") for d in devices)
-    return f"{keras.backend.backend()} on {'GPU' if accelerated else 'CPU'}"
 
 
 def main() -> int:

@@ -10,17 +10,19 @@ import csv
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.augment import crop_sample, cube_sample
+from model.augment import Sample, crop_sample, cube_sample
 from model.bundle import save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
+from model.device import has_gpu
 from model.losses import dice_cross_entropy
 from model.predict import as_network, window_mean
 from model.unet import build_unet
@@ -29,7 +31,10 @@ from utils.postprocess import THRESHOLD
 from utils.segmentation import CERTAIN
 
 LOG = logging.getLogger(__name__)
-HISTORY, BEST, CURVE = "history.csv", "best.weights.h5", "learning_curve.png"
+HISTORY, CURVE = "history.csv", "learning_curve.png"
+CHECKPOINT, BEST = "checkpoint.weights.h5", "best.weights.h5"
+
+Row = dict[str, float]
 
 
 def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
@@ -37,122 +42,73 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     parts = split(find_cases(data), config)
-    cache = data / ".packed"
-    cases = [pack(c, cache) for c in parts.train]
-    unseen = {c.patient for c in (*parts.validation, *parts.test)}
-    cubes = read_cubes(data, excluded=unseen) if config.cube_share else None
-    LOG.info(
-        "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
-        len(cases),
-        0 if cubes is None else len(cubes.images),
-        len(parts.validation),
-        len(parts.test),
-    )
+    samples = Samples(data, parts, config)
+    validation = [pack(case, data / ".packed") for case in parts.validation]
 
-    if _has_gpu():
+    if has_gpu():
         keras.mixed_precision.set_global_policy("mixed_float16")
     model = build_unet(unet)
     model.compile(optimizer=_optimizer(config), loss=dice_cross_entropy)
-    validation = PatientDice([pack(c, cache) for c in parts.validation], out, config)
-    samples = Samples(cases, cubes, config)
-    model.fit(
-        samples,
-        epochs=config.epochs,
-        verbose="auto",
-        callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: samples.start(epoch)),
-            # first the checkpoint, of the raw weights; then the averaged ones, which all else sees
-            keras.callbacks.BackupAndRestore(out / "checkpoint", delete_checkpoint=False),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            validation,
-        ],
-    )
-    model.load_weights(out / BEST)
-    save_bundle(model, out, unet, config, _names(parts))
+    averaged = keras.callbacks.SwapEMAWeights()
+    averaged.set_model(model)
+
+    rows = _resumed(model, out)
+    while len(rows) < config.epochs and not _stalled(rows, config.patience):
+        started = time.monotonic()
+        loss = _run_epoch(model, samples, len(rows))
+        model.save_weights(out / CHECKPOINT)
+        averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
+        rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
+        if rows[-1]["dice"] == max(row["dice"] for row in rows):
+            model.save_weights(out / BEST)
+        averaged.on_test_end()
+        _write_history(out / HISTORY, rows)
+        _log_epoch(rows, config.epochs)
+
+    shipped = build_unet(unet)  # without the state of the optimizer
+    shipped.load_weights(out / BEST)
+    save_bundle(shipped, out, unet, config, _names(parts))
     plot_learning_curve(out)
 
 
-class Samples(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Endless random samples; the same ones for the same seed, epoch and step."""
+class Samples:
+    """Random samples; the same ones for the same seed, epoch and step."""
 
-    def __init__(self, cases: list[Packed], cubes: Cubes | None, config: TrainConfig) -> None:
-        super().__init__(workers=2, max_queue_size=4)
-        self.cases, self.cubes, self.config = cases, cubes, config
-        self.epoch = 0
+    def __init__(self, data: Path, parts: Split, config: TrainConfig) -> None:
+        unseen = {case.patient for case in (*parts.validation, *parts.test)}
+        self.config = config
+        self.cases = [pack(case, data / ".packed") for case in parts.train]
+        self.cubes = read_cubes(data, excluded=unseen) if config.cube_share else None
+        LOG.info(
+            "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
+            len(self.cases),
+            0 if self.cubes is None else len(self.cubes.images),
+            len(parts.validation),
+            len(parts.test),
+        )
 
-    def start(self, epoch: int) -> None:
-        """Begin an epoch; a resumed training does not begin with the first."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.config.steps_per_epoch
-
-    @property
-    def whole_heads(self) -> bool:
-        """Whether the last epochs have come, which train on what the network will be used on."""
-        return self.epoch >= self.config.epochs - self.config.head_epochs
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        rng = np.random.default_rng((self.config.seed, self.epoch, index))
-        if self.whole_heads:
+    def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """(N, i, j, k, 4) inputs and (N, i, j, k, 3) regions of one step."""
+        rng = np.random.default_rng((self.config.seed, epoch, step))
+        if epoch >= self.config.epochs - self.config.head_epochs:
             samples = [crop_sample(self._case(rng), self.config.head, rng)]
         elif self.cubes is not None and rng.random() < self.config.cube_share:
-            heads = [self._case(rng) for _ in range(self.config.cube_batch)]
-            samples = [cube_sample(self.cubes, head.z_limits, rng) for head in heads]
+            samples = self._cube_samples(self.cubes, rng)
         else:
             samples = [crop_sample(self._case(rng), self.config.crop, rng)]
         images, regions = zip(*samples, strict=True)
         return np.stack(images), np.stack(regions)
 
+    def _cube_samples(self, cubes: Cubes, rng: np.random.Generator) -> list[Sample]:
+        heads = [self._case(rng) for _ in range(self.config.cube_batch)]
+        return [cube_sample(cubes, head.z_limits, rng) for head in heads]
+
     def _case(self, rng: np.random.Generator) -> Packed:
         return self.cases[rng.integers(len(self.cases))]
 
 
-class PatientDice(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """After each epoch: Dice on whole patients, the log, the best weights, and when to stop."""
-
-    def __init__(self, cases: list[Packed], out: Path, config: TrainConfig) -> None:
-        super().__init__()
-        self.cases, self.out, self.config = cases, out, config
-        self.rows = _read_history(out / HISTORY)
-        self.started = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        dice = np.mean([self._dice(case) for case in self.cases], axis=0)
-        self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        best = max((row["dice"] for row in self.rows), default=-1.0)
-        row = {"epoch": epoch, "loss": (logs or {}).get("loss", float("nan"))}
-        row |= {"dice": float(dice.mean()), "seconds": round(time.monotonic() - self.started)}
-        row |= {region.name: float(d) for region, d in zip(Region, dice, strict=True)}
-        self.rows.append(row)
-        LOG.info("epoch %(epoch)d  loss %(loss).3f  WT %(WT).3f  TC %(TC).3f  ET %(ET).3f", row)
-        _write_history(self.out / HISTORY, self.rows)
-        if dice.mean() > best:
-            self.model.save_weights(self.out / BEST)
-        since = len(self.rows) - 1 - int(np.argmax([row["dice"] for row in self.rows]))
-        self.model.stop_training = since >= self.config.patience
-
-    def _dice(self, case: Packed) -> NDArray[np.float64]:
-        images = unpacked(case.images)
-        padding = [(0, max(0, h - n)) for h, n in zip(self.config.head, images.shape, strict=False)]
-        probabilities = window_mean(
-            np.pad(images, [*padding, (0, 0)]), as_network(self.model, self.config)
-        )
-        i, j, k = images.shape[:3]
-        predicted = probabilities[:i, :j, :k] >= THRESHOLD * CERTAIN
-        truth = regions_of(np.asarray(case.labels))
-        total = predicted.sum((0, 1, 2)) + truth.sum((0, 1, 2))
-        overlap = (predicted & truth).sum((0, 1, 2))
-        return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
-
-
 def plot_learning_curve(out: Path) -> None:
     """Draw the loss and the validation Dice of every epoch."""
-    from matplotlib.figure import Figure
-
     rows = _read_history(out / HISTORY)
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -170,7 +126,7 @@ def _optimizer(config: TrainConfig) -> keras.Optimizer:
     steps = config.steps_per_epoch
     rate = keras.optimizers.schedules.CosineDecay(
         config.learning_rate / 100,
-        decay_steps=steps * (config.epochs - 1),
+        decay_steps=steps * max(1, config.epochs - 1),
         warmup_target=config.learning_rate,
         warmup_steps=steps,
         alpha=0.005,
@@ -184,8 +140,64 @@ def _optimizer(config: TrainConfig) -> keras.Optimizer:
     )
 
 
-def _has_gpu() -> bool:
-    return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+def _run_epoch(model: keras.Model, samples: Samples, epoch: int) -> float:
+    """Train for one epoch behind a progress bar with the time left; returns the mean loss."""
+    steps = samples.config.steps_per_epoch
+    bar = keras.utils.Progbar(steps)
+    losses = []
+    for step in range(steps):
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(*samples.batch(epoch, step))))
+        bar.update(step + 1, [("loss", losses[-1])])
+    return float(np.mean(losses))
+
+
+def _patient_dice(
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+) -> NDArray[np.float64]:
+    """(3,) mean Dice of whole patients, by the windows that the app uses."""
+    network = as_network(model, config)
+    found = []
+    for case in cases:
+        images, shape = unpacked(case.images), case.labels.shape
+        padding = [(0, max(0, h - n)) for h, n in zip(config.head, shape, strict=True)]
+        stored = window_mean(np.pad(images, [*padding, (0, 0)]), network)
+        inside = stored[tuple(slice(n) for n in shape)] >= THRESHOLD * CERTAIN
+        found.append(_dice(inside, regions_of(np.asarray(case.labels))))
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(C,) Dice of each channel; 1 where both are empty."""
+    total = predicted.sum((0, 1, 2)) + truth.sum((0, 1, 2))
+    overlap = (predicted & truth).sum((0, 1, 2))
+    return np.asarray(np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1)))
+
+
+def _row(epoch: int, loss: float, dice: NDArray[np.float64], started: float) -> Row:
+    regions = {region.name: float(d) for region, d in zip(Region, dice, strict=True)}
+    seconds = round(time.monotonic() - started)
+    return {"epoch": epoch, "loss": loss, "dice": float(dice.mean()), "seconds": seconds, **regions}
+
+
+def _resumed(model: keras.Model, out: Path) -> list[Row]:
+    """Take up a checkpoint, if there is one; returns the epochs it has behind it."""
+    if not (out / CHECKPOINT).exists():
+        return []
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(out / CHECKPOINT)
+    return _read_history(out / HISTORY)
+
+
+def _stalled(rows: Sequence[Row], patience: int) -> bool:
+    dice = [row["dice"] for row in rows]
+    return bool(dice) and len(dice) - 1 - int(np.argmax(dice)) >= patience
+
+
+def _log_epoch(rows: Sequence[Row], epochs: int) -> None:
+    minutes = (epochs - len(rows)) * rows[-1]["seconds"] / 60
+    LOG.info("epoch %(epoch)d  loss %(loss).3f  WT %(WT).3f  TC %(TC).3f  ET %(ET).3f", rows[-1])
+    LOG.info("about %.0f min left", minutes)
 
 
 def _names(parts: Split) -> dict[str, list[str]]:
@@ -197,14 +209,14 @@ def _names(parts: Split) -> dict[str, list[str]]:
     }
 
 
-def _read_history(path: Path) -> list[dict[str, float]]:
+def _read_history(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
+def _write_history(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[-1])
         writer.writeheader()

@@ -144,9 +144,7 @@ def viewer(
         "key": key,
         "grid": _grid_data(display),
         "start": start,
-        "segmentation": _segmentation_data(
-            segmentation
-        ),  # before the scans: it is small
+        "segmentation": _segmentation_data(segmentation),  # before the scans: it is small
         "comparison": _comparison_data(comparison),
         "scans": _scan_data(study),
         "lookAt": _look_at_data(look_at, display),

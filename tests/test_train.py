@@ -1,0 +1,72 @@
+"""Training from end to end, small: it must learn, stop, resume and leave a model that loads."""
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from model.bundle import read_bundle
+from model.config import TrainConfig, UNetConfig
+from model.predict import load_network
+from model.train import train
+
+TINY = UNetConfig(width=4, depth=1)
+SHORT = TrainConfig(
+    folds=4,
+    validation_patients=1,
+    crop=(16, 16, 16),
+    head=(16, 20, 16),
+    head_epochs=1,
+    steps_per_epoch=3,
+    epochs=2,
+    cube_share=0,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients whose tumour is what is bright."""
+    root = tmp_path_factory.mktemp("cases")
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        folder = root / f"BraTS20_Training_{number:03}"
+        folder.mkdir()
+        brain = np.zeros((20, 24, 20), np.int16)
+        brain[2:18, 2:22, 2:18] = rng.integers(60, 120, (16, 20, 16))
+        truth = np.zeros(brain.shape, np.uint8)
+        truth[5:12, 5:12, 5:12] = 4
+        brain[truth == 4] = 250
+        for suffix, array in {
+            **dict.fromkeys(("flair", "t1", "t1ce", "t2"), brain),
+            "seg": truth,
+        }.items():
+            image = nib.Nifti1Image(array, np.diag([-1.0, -1, 1, 1]))
+            nib.save(image, folder / f"{folder.name}_{suffix}.nii.gz")
+    return root
+
+
+def history(out: Path) -> list[dict[str, str]]:
+    with (out / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_a_model_that_loads_and_resumes_where_it_stopped(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    train(data, out, TINY, SHORT)
+    assert [row["epoch"] for row in history(out)] == ["0", "1"]
+    info = read_bundle(out)
+    assert info.unet == TINY
+    assert {len(info.cases[part]) for part in ("train", "validation", "test")} == {3, 1, 2}
+    probabilities = load_network(out).run(np.zeros((16, 20, 16, 4), np.float32))
+    assert probabilities.shape == (16, 20, 16, 3)
+
+    longer = TrainConfig.from_dict({**SHORT.__dict__, "epochs": 3})
+    first_rows = history(out)
+    train(data, out, TINY, longer)
+    assert [row["epoch"] for row in history(out)] == ["0.0", "1.0", "2"]
+    assert float(history(out)[0]["loss"]) == pytest.approx(float(first_rows[0]["loss"]))
+    assert (out / "learning_curve.png").exists()
