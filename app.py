@@ -7,13 +7,6 @@ from pages.components.expiry import expire_closed_sessions
 from pages.components.guard import demand_login, protection
 from pages.components.viewer import viewer_routes
 
-# Streamlit leaves a hand's breadth of air above a page, and writes numbers as on a poster
-MORE_ROOM_FOR_PICTURES = """<style>
-.stMainBlockContainer {padding: 3.4rem 2rem 1rem}
-.stMainBlockContainer > .stVerticalBlock {gap: 0.5rem}
-[data-testid="stMetricValue"] {font-size: 1.5rem}
-</style>"""
-
 app = st.App(  # the server; the pages below are its script
     __file__, routes=viewer_routes(), middleware=protection(), lifespan=expire_closed_sessions
 )
@@ -32,7 +25,14 @@ if __name__ == "__main__":
         ],
         position="top",
     )
-    st.html(MORE_ROOM_FOR_PICTURES)
+    # Streamlit leaves a hand's breadth of air above a page, and writes numbers as on a poster
+    st.html(
+        "<style>"
+        ".stMainBlockContainer {padding: 3.4rem 2rem 1rem}"
+        ".stMainBlockContainer > .stVerticalBlock {gap: 0.5rem}"
+        "[data-testid='stMetricValue'] {font-size: 1.5rem}"
+        "</style>"
+    )
     st.caption(
         "For research only. Not a medical device; do not base a decision about a patient on it."
     )

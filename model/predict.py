@@ -189,6 +189,7 @@ def _steps(study: Study) -> tuple[str, ...]:
     return (
         *steps,
         f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
+        "what the tumour core encloses within a slice counted as its necrosis",
         f"isolated findings below {SPECK_ML:g} mL removed",
     )
 

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from utils.grid import Grid
+from utils.labels import Label
+from utils.postprocess import labels_from, with_closed_rings, without_specks
+
+CUBE = Grid((20, 20, 20), np.eye(4))
+
+
+def test_a_voxel_at_exactly_one_half_belongs_to_the_tumour() -> None:
+    probabilities = np.zeros((20, 20, 20, 3), np.uint8)
+    probabilities[2:10, 2:10, 2:10, 0] = 128
+    probabilities[10:14, 2:10, 2:10, 0] = 127
+    labels = labels_from(probabilities, CUBE)
+    assert (labels == Label.ED).sum() == 8**3
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_inside_of_a_ring_is_necrosis_in_whatever_plane_it_is_closed(axis: int) -> None:
+    tube = np.zeros((20, 20, 20), np.uint8)
+    tube[4:14, 4:14, 4:14] = Label.ET
+    tube[6:12, 6:12, 4:14] = Label.ED  # open at both ends: no hole in three dimensions
+    tube = np.moveaxis(tube, 2, axis)
+    closed = with_closed_rings(tube)
+    assert (closed == Label.NCR_NET).sum() == 6 * 6 * 10
+    assert (closed == Label.ET).sum() == (tube == Label.ET).sum()
+
+
+def test_a_bay_that_is_open_in_every_plane_is_left_alone() -> None:
+    bay = np.zeros((20, 20, 20), np.uint8)
+    bay[4:14, 4:14, 4:14] = Label.ET
+    bay[8:14, 8:14, 8:14] = Label.ED  # a corner: every slice of it reaches the outside
+    np.testing.assert_array_equal(with_closed_rings(bay), bay)
+
+
+def test_only_the_tumour_core_closes_rings() -> None:
+    oedema = np.zeros((20, 20, 20), np.uint8)
+    oedema[4:14, 4:14, 4:14] = Label.ED
+    oedema[6:12, 6:12, 6:12] = Label.BACKGROUND
+    np.testing.assert_array_equal(with_closed_rings(oedema), oedema)
+
+
+def test_specks_are_measured_in_millilitres_not_voxels() -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:6, 2:6, 2:6] = Label.ED  # 64 voxels
+    assert not without_specks(labels, CUBE).any()  # 0.064 mL
+    assert without_specks(labels, Grid((20, 20, 20), np.diag([1, 1, 2.0, 1]))).any()  # 0.128 mL
+
+
+def test_a_head_without_tumour_stays_without() -> None:
+    assert not labels_from(np.zeros((20, 20, 20, 3), np.uint8), CUBE).any()
