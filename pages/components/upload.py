@@ -44,6 +44,8 @@ class _File:
 
 def upload_form() -> None:
     """Upload, sort, check; opens the study and starts the network when the reader says so."""
+    st.subheader("Segment a glioma on four MRI scans")
+    st.caption("The scans stay in the memory of the computer that runs this app.")
     drop, demo = st.columns([3, 1], gap="large")
     with drop:
         files = _dropped()

@@ -1,5 +1,6 @@
 """Help: what the app needs, what it gives, how to read it."""
 
+import numpy as np
 import streamlit as st
 
 from utils.labels import TUMOUR_LABELS, Region
@@ -58,11 +59,8 @@ st.title("Help")
 st.markdown(HOW_TO)
 st.markdown("### What the colours mean")
 for label in TUMOUR_LABELS:
-    red, green, blue = label.colour
     swatch, name = st.columns([1, 30], vertical_alignment="center")
-    swatch.color_picker(
-        label.title, f"#{red:02x}{green:02x}{blue:02x}", disabled=True, label_visibility="collapsed"
-    )
+    swatch.image(np.full((24, 24, 3), label.colour, np.uint8), width=24)
     name.markdown(label.title)
 parts = {
     region: " + ".join(label.title.lower() for label in TUMOUR_LABELS if label in region.value)
