@@ -12,7 +12,8 @@ class _Strict:
         unknown = values.keys() - {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if unknown:
             raise ValueError(f"unknown {cls.__name__} fields: {sorted(unknown)}")
-        return cls(**values)
+        # JSON knows no tuples
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +40,11 @@ class TrainConfig(_Strict):
     validation_patients: int = 3  # of the rest: they decide when to stop
     crop: tuple[int, int, int] = (96, 112, 96)  # voxels of 1 mm, cut from the brain's box
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
-    head_epochs: int = 3
+    head_epochs: int = 6
     cube_batch: int = 4  # lesion cubes in a step that trains on cubes
     cube_share: float = 0.35  # share of such steps
     steps_per_epoch: int = 50
-    epochs: int = 34
+    epochs: int = 37
     patience: int = 15  # epochs without a better validation Dice
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-4
