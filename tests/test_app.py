@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from streamlit.testing.v1 import AppTest
 
 from model.predict import Network
 from pages.components import engine as engine_module
+from pages.components.session import Visit
 from utils.errors import ModelError
+from utils.export import bundle_zip
 from utils.grid import Grid
 from utils.labels import Region
 from utils.nifti import write_labels
@@ -108,6 +111,20 @@ def test_one_click_on_the_demo_study_ends_in_volumes(app: AppTest) -> None:
     assert not app.exception
     assert "synthetic" in app.markdown[0].value
     assert [m.label for m in app.metric] == ["Whole tumour", "Tumour core", "Enhancing tumour"]
+
+
+def test_everything_about_the_demo_study_can_be_taken_home_and_says_that_it_is_synthetic(
+    app: AppTest,
+) -> None:
+    app.button(key="demo").click().run()
+    finished(app)
+    visit: Visit = app.session_state["visit"]
+    assert visit.segmentation is not None
+    assert visit.mask is not None
+    packed = bundle_zip(visit.segmentation, visit.intake.study, visit.intake.sha256, visit.mask)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        sidecar = json.loads(archive.read("segmentation.json"))
+    assert sidecar["notices"] == ["The scans are synthetic: they show no patient."]
 
 
 def test_four_files_dropped_at_once_end_in_volumes_and_downloads(app: AppTest) -> None:

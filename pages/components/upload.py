@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -21,9 +22,10 @@ from utils.intake import (
     review,
     unzip,
 )
+from utils.notice import Notice
 from utils.phantom import demo_study
 from utils.render import thumbnail
-from utils.study import Modality, Study
+from utils.study import Modality
 
 LIGHTS = {
     Light.GREEN: ":green[:material/check_circle:] Fine",
@@ -202,11 +204,15 @@ def _start(identity: Hashable) -> None:
 
 
 def _start_demo() -> None:
-    visit = open_visit(Intake(_demo(), (), {}), synthetic=True)
-    visit.job = engine().submit(visit.intake.study, ())
+    visit = open_visit(_demo(), synthetic=True)
+    visit.job = engine().submit(visit.intake.study, visit.intake.notices)
 
 
 @st.cache_resource(show_spinner="Making the demo study …")
-def _demo() -> Study:
-    """Shared by all sessions: it is nobody's."""
-    return demo_study()[0]
+def _demo() -> Intake:
+    """The demo study; shared by all sessions, for it is nobody's."""
+    study, _ = demo_study()
+    text = "The scans are synthetic: they show no patient."
+    # there are no files to hash; the voxels stand in for them
+    hashes = {m: sha256(scan.values.tobytes()).hexdigest() for m, scan in study.scans.items()}
+    return Intake(study, (Notice("synthetic", "study", text),), hashes)
