@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -227,16 +228,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of BraTS cases")
     parser.add_argument("out", type=Path, help="the model folder to write")
-    parser.add_argument("--unet", type=json.loads, default={}, help='e.g. {"width": 16}')
-    parser.add_argument("--train", type=json.loads, default={}, help='e.g. {"fold": 1}')
+    settings: dict[str, Any] = {
+        "nargs": "*",
+        "type": _setting,
+        "default": [],
+        "metavar": "KEY=VALUE",
+    }
+    parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
+    parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     train(
         arguments.data,
         arguments.out,
-        UNetConfig.from_dict(arguments.unet),
-        TrainConfig.from_dict(arguments.train),
+        UNetConfig.from_dict(dict(arguments.unet)),
+        TrainConfig.from_dict(dict(arguments.train)),
     )
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    return key, json.loads(value)
 
 
 if __name__ == "__main__":
