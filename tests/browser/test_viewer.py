@@ -315,6 +315,19 @@ def test_a_second_mask_shows_where_it_differs(open_viewer: Callable[..., Any]) -
         assert np.abs(drawn - expected)[where[:, :, index]].max() <= 2
 
 
+def test_zooming_by_key_keeps_the_cross_hair_in_sight(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer()
+    tab.page.get_by_text("Look at the corner").click()
+    tab.page.get_by_text("1, 2, 3", exact=True).wait_for()
+    canvas = focus(tab, "a", *["+"] * 8)
+    place = json.loads(canvas.get_attribute("data-place"))
+    size = canvas.bounding_box()
+    column, row = SHAPE[0] - 1 - 1, SHAPE[1] - 1 - 2  # radiological: right and front come first
+    assert place["pxPerMm"] > 5 * place["fit"]
+    assert 0 <= place["left"] + (column + 0.5) * place["scaleX"] < size["width"]
+    assert 0 <= place["top"] + (row + 0.5) * place["scaleY"] < size["height"]
+
+
 def test_right_drag_changes_the_window_and_a_double_click_resets_it(
     open_viewer: Callable[..., Any],
 ) -> None:
@@ -498,6 +511,11 @@ def test_the_3d_view_draws_brain_and_tumour_and_turns(
     tab.page.wait_for_timeout(300)
     before = solid.screenshot()
     assert len(set(before)) > 100  # not a black rectangle
+    pane = solid.bounding_box()
+    for letter in "RLAPSI":
+        box = tab.page.locator(".pane.solid span", has_text=letter).bounding_box()
+        assert pane["x"] <= box["x"] <= pane["x"] + pane["width"] - box["width"]
+        assert pane["y"] <= box["y"] <= pane["y"] + pane["height"] - box["height"]
     solid.focus()
     tab.page.keyboard.press("ArrowLeft")
     tab.page.wait_for_timeout(300)

@@ -125,8 +125,21 @@ test("an off-centre box is centred in either convention", () => {
   const grid = { shape: [100, 100, 100], spacing: [1, 1, 1] };
   const box = [[10, 29], [0, 99], [0, 99]];
   for (const mirrored of [true, false]) {
-    const place = placement(grid, box, "axial", mirrored, { width: 400, height: 400 }, { zoom: 2, panX: 7, panY: 0 });
+    const place = placement(grid, box, "axial", mirrored, { width: 400, height: 400 }, { zoom: 2, panX: 0, panY: 0 });
     const [column] = toPixel(grid.shape, "axial", mirrored, [19.5, 0, 0]);
-    assert.ok(Math.abs(place.left + (column + 0.5) * place.scaleX - 207) < 1e-9);
+    assert.ok(Math.abs(place.left + (column + 0.5) * place.scaleX - 200) < 1e-9);
   }
+});
+
+test("what was zoomed and panned to is in the same place of a smaller pane", () => {
+  const grid = { shape: [100, 100, 100], spacing: [1, 1, 1] };
+  const box = [[0, 99], [0, 99], [0, 99]];
+  const share = (side) => {
+    const place = placement(grid, box, "axial", false, { width: side, height: side }, { zoom: 4, panX: 60, panY: -30 });
+    return [(place.left + 36 * place.scaleX) / side, (place.top + 58 * place.scaleY) / side];
+  };
+  const [[x, y], [smallX, smallY]] = [share(800), share(300)];
+  assert.ok(Math.abs(x - smallX) < 1e-9 && Math.abs(y - smallY) < 1e-9);
+  // 14 columns left of the centre at four times 0.94 %, moved by 60 times 0.94 %
+  assert.ok(Math.abs(x - (0.5 + 0.0094 * (60 - 4 * 14))) < 1e-9);
 });

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.viewer import LookAt, _look_at_data, _start, _state, viewer
+from pages.components.viewer import LookAt, _layer, _look_at_data, _start, _state, viewer
 from pages.components.viewer.encode import DisplayGrid
 from tests.browser.viewer_phantom import GRIDS, SHAPE, make_segmentation, make_study
 from utils.grid import Grid
-from utils.labels import TUMOUR_LABELS
+from utils.labels import TUMOUR_LABELS, Label
 from utils.plane import Plane
 from utils.segmentation import Segmentation
 from utils.study import Modality
@@ -91,6 +91,12 @@ def test_the_viewer_starts_inside_the_fullest_axial_slice(grid_name: str) -> Non
     voxel = display.study_voxel(_start(segmentation, display))
     assert voxel[axis] == 11
     assert labels[voxel] > 0
+
+
+def test_the_legend_shows_a_volume_as_the_page_does() -> None:
+    volume_ml = 41.846  # to hundredths and then to tenths it would be 41.9
+    line = _layer("ET", "Enhancing tumour", {Label.ET}, {Label.ET: volume_ml})
+    assert f"{line['ml']:.1f}" == f"{volume_ml:.1f}" == "41.8"
 
 
 def simulated(colour: tuple[int, int, int], matrix: np.ndarray) -> np.ndarray:

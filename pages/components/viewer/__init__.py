@@ -258,7 +258,7 @@ def _layer(name: str, title: str, members: Set[Label], ml: Mapping[Label, float]
         "title": title,
         "colour": "#{:02x}{:02x}{:02x}".format(*rim.colour),
         "members": sorted(int(label) for label in members),
-        "ml": round(sum(ml[label] for label in members), 2),
+        "ml": sum(ml[label] for label in members),  # rounded once, where it is shown
     }
 
 

@@ -92,22 +92,25 @@ export function clamp(value, low, high) {
 }
 
 // Where a slice lies on a canvas: the tissue's box fills it, in true proportions.
-// `view` is { zoom, panX, panY }; pan in canvas pixels. Lengths in canvas pixels.
+// `view` is { zoom, panX, panY }; pan in lengths of `fit`, so that it holds in a pane of any size.
+// `fit` is the pixels of a millimetre at zoom 1. Lengths in canvas pixels.
 export function placement(grid, box, plane, mirrored, size, view) {
   const { u, v } = PLANES[plane];
   const [du, dv] = [grid.spacing[u], grid.spacing[v]];
   const extent = (axis) => box[axis][1] - box[axis][0] + 1;
   const margin = 0.94;
-  const pxPerMm = margin * Math.min(size.width / (extent(u) * du), size.height / (extent(v) * dv)) * view.zoom;
+  const fit = margin * Math.min(size.width / (extent(u) * du), size.height / (extent(v) * dv));
+  const pxPerMm = fit * view.zoom;
   const centre = [0, 1, 2].map((axis) => (box[axis][0] + box[axis][1]) / 2);
   const [column, row] = toPixel(grid.shape, plane, mirrored, centre);
   const scaleX = pxPerMm * du;
   const scaleY = pxPerMm * dv;
   return {
+    fit,
     pxPerMm,
     scaleX,
     scaleY,
-    left: size.width / 2 + view.panX - (column + 0.5) * scaleX,
-    top: size.height / 2 + view.panY - (row + 0.5) * scaleY,
+    left: size.width / 2 + view.panX * fit - (column + 0.5) * scaleX,
+    top: size.height / 2 + view.panY * fit - (row + 0.5) * scaleY,
   };
 }

@@ -1,6 +1,6 @@
 // The viewer: owns the settings, the panes and the panel, and says what each verb means.
 
-import { PLANES, clamp, edgeMarks, isMirrored, placement, sliceWalk, toVoxel, transform } from "./geometry.js";
+import { PLANES, clamp, edgeMarks, isMirrored, placement, sliceWalk, toPixel, toVoxel, transform } from "./geometry.js";
 import { PaneMemory, drawPane } from "./draw.js";
 import { handleKey, listenToPane } from "./interaction.js";
 import { mapTable, gradient, uncertainty } from "./maps.js";
@@ -617,25 +617,41 @@ class Viewer {
     this.set("convention", this.settings.convention === "radiological" ? "neurological" : "radiological");
   }
 
+  // By key: about the cross-hair, which is brought back if it lies outside the pane.
   zoomBy(factor) {
     const pane = this.currentPane();
-    this.zoomAt(pane, factor, [pane.canvas.width / 2, pane.canvas.height / 2]);
+    if (!pane.place) return;
+    const { shape } = this.data.grid;
+    const { cursor, convention, views } = this.settings;
+    const { place, plane, canvas } = pane;
+    const [column, row] = toPixel(shape, plane, isMirrored(plane, convention), cursor);
+    const at = [place.left + (column + 0.5) * place.scaleX, place.top + (row + 0.5) * place.scaleY];
+    const middle = [canvas.width / 2, canvas.height / 2];
+    if (at[0] < 0 || at[1] < 0 || at[0] >= canvas.width || at[1] >= canvas.height) {
+      views[plane].panX += (middle[0] - at[0]) / place.fit;
+      views[plane].panY += (middle[1] - at[1]) / place.fit;
+      at.splice(0, 2, ...middle);
+    }
+    this.zoomAt(pane, factor, at);
   }
 
   // Zoom so that what lies under the point stays under it.
   zoomAt(pane, factor, [x, y]) {
+    if (!pane.place) return;
     const view = this.settings.views[pane.plane];
     const zoom = clamp(view.zoom * factor, ...ZOOM_RANGE);
     const real = zoom / view.zoom;
-    const [cx, cy] = [x - pane.canvas.width / 2, y - pane.canvas.height / 2];
+    const { fit } = pane.place;
+    const [cx, cy] = [(x - pane.canvas.width / 2) / fit, (y - pane.canvas.height / 2) / fit];
     Object.assign(view, { zoom, panX: cx - (cx - view.panX) * real, panY: cy - (cy - view.panY) * real });
     this.redraw();
   }
 
   pan(pane, dx, dy) {
+    if (!pane.place) return;
     const view = this.settings.views[pane.plane];
-    view.panX += dx;
-    view.panY += dy;
+    view.panX += dx / pane.place.fit;
+    view.panY += dy / pane.place.fit;
     this.redraw();
   }
 

@@ -11,6 +11,7 @@ const ALPHAS = [0.38, 0.7, 1]; // the outermost surface lets the inner ones show
 const START = { yaw: 0.6, pitch: 0.25, zoom: 1 };
 const VIEWS = { Front: [0, 0], Right: [Math.PI / 2, 0], Left: [-Math.PI / 2, 0], Top: [Math.PI, Math.PI / 2 - 0.001] };
 const CROSSHAIR = [0.55, 1, 0.63];
+const LETTER_PX = 12; // a direction's letter stays this far inside the pane
 
 const VERTEX = `#version 300 es
 in vec3 position; in vec3 normal;
@@ -260,8 +261,10 @@ export class Solid {
       const sign = "RAS".includes(letter) ? 1 : -1;
       const reach = 0.72 * view.radius * sign;
       span.hidden = !shown;
-      span.style.left = `${(width / 2) * (1 + view.right[axis] * reach * view.scale[0])}px`;
-      span.style.top = `${(height / 2) * (1 - view.up[axis] * reach * view.scale[1])}px`;
+      const x = (width / 2) * (1 + view.right[axis] * reach * view.scale[0]);
+      const y = (height / 2) * (1 - view.up[axis] * reach * view.scale[1]);
+      span.style.left = `${clamp(x, LETTER_PX, width - LETTER_PX)}px`;
+      span.style.top = `${clamp(y, LETTER_PX, height - LETTER_PX)}px`;
       span.style.opacity = view.eye[axis] * sign < -0.2 ? 0.4 : 1;
     }
   }
