@@ -37,7 +37,7 @@ data: .venv/dev           ## unpack the real cases beside the repository, if the
 	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/lesion_cubes.npz data/; fi
 
 .venv/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	@touch $@
 

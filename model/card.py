@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.bundle import METRICS, ModelInfo, read_bundle
+from utils.errors import ModelError
 from utils.labels import Region
 
 CARD, DICE_PLOT, VOLUME_PLOT = "MODEL_CARD.md", "dice.png", "volumes.png"
@@ -19,6 +20,8 @@ def write_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
     info = read_bundle(folder)
     metrics = json.loads((folder / METRICS).read_text())
+    if metrics["weights_sha256"] != info.sha256:
+        raise ModelError(f"The figures in {folder} are of other weights. Run the evaluation again.")
     _plot_dice(metrics, folder / DICE_PLOT)
     _plot_volumes(metrics, folder / VOLUME_PLOT)
     (folder / CARD).write_text(_text(info, metrics))
@@ -45,7 +48,7 @@ or screening: it was not trained on people without a tumour and may find one whe
 
 {len(info.cases["train"])} patients (whole volumes), {_cubes(info)}{len(info.cases["validation"])} further
 patients to decide when to stop, split by patient: nothing of a test patient, under whatever name,
-was seen. Recipe: `config.json`; course: `history.csv` and `learning_curve.png`.
+was seen. Recipe: `config.json`; course: `history.csv` and `learning_curve.png`; what was changed on the way, if anything: `model/EXPERIMENTS.md`.
 
 Data: BraTS 2018 to 2023 and the Medical Segmentation Decathlon, under their terms (CC BY 4.0, CC BY-SA 4.0
 and the BraTS data-use terms). Cite Menze et al. 2015 (doi:10.1109/TMI.2014.2377694), Bakas et al. 2017
@@ -59,7 +62,7 @@ Measured per patient on the {tested} test patients, by the code path the app run
 
 {_table(metrics)}
 
-Six patients are few: the intervals are wide, and a single hard case moves a mean by several points.
+{tested} patients are few: the intervals are wide, and a single hard case moves a mean by several points.
 The median says what to expect of a usual case, the worst cases below what can happen.
 
 {_worst(metrics)}
@@ -71,8 +74,8 @@ The median says what to expect of a usual case, the worst cases below what can h
 
 {_naive(metrics)}
 
-These count air and healthy brain as success; a mask without any tumour scores almost as high. They
-say nothing about the tumour and stand here for comparison only.
+These count air and healthy brain as success: a mask without any tumour would have an accuracy and a mean over
+slices almost as high. They say little about the tumour and stand here for comparison only.
 
 ## Known limits
 

@@ -30,10 +30,15 @@ from utils.study import Modality, Study
 SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
 CODING_OF_NAME = {
     r"(BraTS(20|2021)_|BraTS19_|Brats1[78]_)": LabelCoding.BRATS_2020,
-    r"BraTS-(GLI|MET|MEN|PED|SSA)-": LabelCoding.BRATS_2023,
+    r"BraTS-GLI-\d": LabelCoding.BRATS_2023,
     r"BRATS_\d{3}$": LabelCoding.MSD,
 }
-SEGMENTATION_SUFFIX = re.compile(r"[_-]seg\.nii(\.gz)?$", re.IGNORECASE)
+SEGMENTATION_SUFFIX = re.compile(
+    r"[_-]segm?\.nii(\.gz)?$", re.IGNORECASE
+)  # one BraTS 2020 case says Segm
+VISIT = re.compile(
+    r"(?<=^BraTS-GLI-\d{5})-\d{3}$"
+)  # since 2023 a name ends with the visit's number
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,11 @@ def find_cases(folder: Path) -> list[Case]:
     cases = []
     for path in sorted(p for p in folder.rglob("*") if SEGMENTATION_SUFFIX.search(p.name)):
         name = path.parent.name
-        cases.append(Case(name, patients.get(name, name), find_scans(path.parent), path))
+        patient = patients.get(name, VISIT.sub("", name))
+        try:
+            cases.append(Case(name, patient, find_scans(path.parent), path))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
     if not cases:
         raise UserError(
             f"{folder} holds no labelled BraTS case (a folder with four scans and a _seg file). "

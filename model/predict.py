@@ -223,6 +223,10 @@ def _check(folder: Path) -> int:
 
 
 def _predict(folder: Path, out: Path, model: Path) -> None:
+    if not out.name.endswith(".nii.gz"):
+        raise UserError(f"{out} does not end in .nii.gz. Name a mask file that does.")
+    if out.exists() and out.resolve().parent == folder.resolve():
+        raise UserError(f"{out} exists and may be one of the scans. Name a new file.")
     intake = read_study_folder(folder)
     for notice in intake.notices:
         sys.stdout.write(f"Note: {notice.text}\n")

@@ -9,8 +9,10 @@ import argparse
 import csv
 import json
 import logging
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,17 @@ from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
 from model.device import has_gpu
 from model.losses import dice_cross_entropy
-from model.predict import as_network, window_mean
+from model.predict import EXIT_REFUSED, as_network, window_mean
 from model.unet import build_unet
+from utils.errors import UserError
 from utils.labels import Region, regions_of
 from utils.postprocess import THRESHOLD
 from utils.segmentation import CERTAIN
 
 LOG = logging.getLogger(__name__)
 HISTORY, CURVE = "history.csv", "learning_curve.png"
-CHECKPOINT, BEST = "checkpoint.weights.h5", "best.weights.h5"
+CHECKPOINT, BEST, PAPERS = "checkpoint.weights.h5", "best.weights.h5", "run.json"
+FREE_TO_CHANGE = {"epochs", "head_epochs", "patience"}
 
 Row = dict[str, float]
 
@@ -43,6 +47,8 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     parts = split(find_cases(data), config)
+    if not (parts.train and parts.validation):
+        raise UserError(f"{data} holds too few patients to train, validate and test on. Add more.")
     samples = Samples(data, parts, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
@@ -53,17 +59,18 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
     averaged = keras.callbacks.SwapEMAWeights()
     averaged.set_model(model)
 
-    rows = _resumed(model, out)
+    rows = _resumed(model, out, _run_papers(unet, config, parts))
     while len(rows) < config.epochs and not _stalled(rows, config.patience):
         started = time.monotonic()
         loss = _run_epoch(model, samples, len(rows))
-        model.save_weights(out / CHECKPOINT)
+        raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
         rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
         if rows[-1]["dice"] == max(row["dice"] for row in rows):
             model.save_weights(out / BEST)
         averaged.on_test_end()
         _write_history(out / HISTORY, rows)
+        raw_weights.replace(out / CHECKPOINT)
         _log_epoch(rows, config.epochs)
 
     shipped = build_unet(unet)  # without the state of the optimizer
@@ -181,10 +188,29 @@ def _row(epoch: int, loss: float, dice: NDArray[np.float64], started: float) -> 
     return {"epoch": epoch, "loss": loss, "dice": float(dice.mean()), "seconds": seconds, **regions}
 
 
-def _resumed(model: keras.Model, out: Path) -> list[Row]:
+def _saved(model: keras.Model, path: Path) -> Path:
+    model.save_weights(path)
+    return path
+
+
+def _run_papers(unet: UNetConfig, config: TrainConfig, parts: Split) -> dict[str, Any]:
+    """What a resumed training must share with the one it resumes; its length may change."""
+    recipe = {k: v for k, v in asdict(config).items() if k not in FREE_TO_CHANGE}
+    # as JSON gives it back
+    papers = json.loads(json.dumps({"unet": asdict(unet), "training": recipe} | _names(parts)))
+    return dict(papers)
+
+
+def _resumed(model: keras.Model, out: Path, papers: dict[str, Any]) -> list[Row]:
     """Take up a checkpoint, if there is one; returns the epochs it has behind it."""
     if not (out / CHECKPOINT).exists():
+        (out / PAPERS).write_text(json.dumps(papers, indent=1) + "\n")
         return []
+    if json.loads((out / PAPERS).read_text()) != papers:
+        raise UserError(
+            f"{out} holds a training with another recipe or other patients; going on would mix "
+            "them. Name another folder, or delete this one."
+        )
     model.optimizer.build(model.trainable_variables)
     model.load_weights(out / CHECKPOINT)
     return _read_history(out / HISTORY)
@@ -224,7 +250,7 @@ def _write_history(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of BraTS cases")
     parser.add_argument("out", type=Path, help="the model folder to write")
@@ -238,12 +264,14 @@ def main() -> None:
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(
-        arguments.data,
-        arguments.out,
-        UNetConfig.from_dict(dict(arguments.unet)),
-        TrainConfig.from_dict(dict(arguments.train)),
-    )
+    try:
+        unet = UNetConfig.from_dict(dict(arguments.unet))
+        config = TrainConfig.from_dict(dict(arguments.train))
+        train(arguments.data, arguments.out, unet, config)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_REFUSED
+    return 0
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -252,4 +280,4 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -40,6 +40,7 @@ LOGIN = {
         ("server.enableStaticServing", False),
         ("server.enableAgentApi", False),
         ("server.fileWatcherType", "none"),
+        ("server.showEmailPrompt", False),
         ("browser.gatherUsageStats", False),
         ("client.showErrorDetails", "none"),
         ("client.toolbarMode", "minimal"),
@@ -53,7 +54,7 @@ def test_the_shipped_option_is(option: str, value: object) -> None:
 
 def test_no_option_that_could_weaken_these_is_set() -> None:
     assert set(OPTIONS) == {"server", "browser", "client", "theme"}
-    assert len(OPTIONS["server"]) == 9
+    assert len(OPTIONS["server"]) == 10
     assert len(OPTIONS["browser"]) == 1
     assert len(OPTIONS["client"]) == 2
 

@@ -82,6 +82,12 @@ def test_msd_is_told_apart_by_its_name() -> None:
     assert label_coding("BraTS20_Training_001") is LabelCoding.BRATS_2020
 
 
+def test_two_visits_of_one_patient_are_one_patient(tmp_path: Path) -> None:
+    for visit in ("000", "001"):
+        write_case(tmp_path, f"BraTS-GLI-00007-{visit}", suffixes=NEW, labels=(1, 2, 3))
+    assert {c.patient for c in find_cases(tmp_path)} == {"BraTS-GLI-00007"}
+
+
 def test_one_patient_under_two_names_never_stands_on_both_sides(tmp_path: Path) -> None:
     names = [f"BraTS2021_{n:05}" for n in range(12)]
     for name in names:
@@ -97,7 +103,8 @@ def test_one_patient_under_two_names_never_stands_on_both_sides(tmp_path: Path) 
         assert not sides[0] & sides[2]
         assert not sides[1] & sides[2]
         tested += [c.name for c in parts.test]
-        assert split(cases[::-1], TrainConfig(folds=3, fold=fold, validation_patients=1)).test
+        reordered = split(cases[::-1], TrainConfig(folds=3, fold=fold, validation_patients=1))
+        assert {c.name for c in reordered.test} == {c.name for c in parts.test}
     assert sorted(tested) == names
 
 

@@ -70,6 +70,27 @@ def test_a_cancelled_job_gives_no_result(monkeypatch: pytest.MonkeyPatch, study:
         wait(job).result()
 
 
+def test_a_waiting_study_is_let_go_at_once_and_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    gate = threading.Event()
+
+    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        gate.wait(30)
+        return nothing_found(tensor)
+
+    engine = engine_with(monkeypatch, lambda: network(slow))
+    _, second, third = (engine.submit(study, ()) for _ in range(3))
+    assert engine.ahead_of(third) == 2
+    second.cancel()
+    assert second.study is None
+    assert engine.ahead_of(third) == 1
+    gate.set()
+    wait(third).result()
+    with pytest.raises(UserError, match="cancelled"):
+        second.result()
+
+
 def test_a_failure_costs_one_job_and_the_next_one_runs(
     monkeypatch: pytest.MonkeyPatch, study: Study
 ) -> None:

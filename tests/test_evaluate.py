@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, save_bundle
+from model.bundle import METRICS, read_bundle, save_bundle
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
 from model.dataset import find_cases
 from model.evaluate import evaluate, summary
 from model.predict import DEFAULT_MODEL, Network
 from model.unet import build_unet
+from utils.errors import ModelError
 
 
 def network(run) -> Network:
@@ -75,6 +76,10 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     metrics = evaluate(find_cases(data), network(nothing_found))
+    (folder / METRICS).write_text(json.dumps(metrics))
+    with pytest.raises(ModelError, match="other weights"):
+        write_card(folder)
+    metrics["weights_sha256"] = read_bundle(folder).sha256
     (folder / METRICS).write_text(json.dumps(metrics))
     write_card(folder)
     card = (folder / CARD).read_text()

@@ -158,6 +158,29 @@ def test_where_windows_overlap_their_mean_counts() -> None:
     assert set(stored[40:].tolist()) <= {76, 77}
 
 
+@pytest.mark.parametrize("name", ["mask.nii", "mask"])
+def test_the_command_writes_only_what_its_name_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(tmp_path / name)])
+    assert predict.main() == 65
+    assert "does not end in .nii.gz" in capsys.readouterr().err
+
+
+def test_the_command_never_overwrites_a_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tmp_path / "case_t1.nii.gz"
+    scan.write_bytes(b"a scan")
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(scan)])
+    assert predict.main() == 65
+    assert "may be one of the scans" in capsys.readouterr().err
+    assert scan.read_bytes() == b"a scan"
+
+
 def test_the_command_names_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

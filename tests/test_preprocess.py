@@ -3,7 +3,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from utils.errors import EmptyStudyError
+from utils.errors import EmptyStudyError, ImplausibleStudyError
 from utils.grid import Grid
 from utils.preprocess import preprocess
 from utils.study import Modality, Study
@@ -112,6 +112,12 @@ def test_a_resampled_mark_returns_to_the_voxel_it_came_from() -> None:
     marked[6:8, 4:6, 10:12] = 255  # the eight 1 mm voxels of voxel (3, 2, 5) of the box
     back = placement.restore(marked)[..., 0]
     assert np.unravel_index(back.argmax(), back.shape) == (4, 3, 6)
+
+
+def test_a_head_of_half_a_metre_is_refused_before_memory_is_asked_for() -> None:
+    study = study_of(np.ones((60, 60, 60)) + np.arange(60), np.diag([10.0, 10, 10, 1]))
+    with pytest.raises(ImplausibleStudyError, match="60 x 60 x 60 cm, which is no head"):
+        preprocess(study, (16, 16, 16))
 
 
 def test_a_blank_study_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Training from end to end, small: it must learn, stop, resume and leave a model that loads."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from model.bundle import read_bundle
 from model.config import TrainConfig, UNetConfig
 from model.predict import load_network
 from model.train import train
+from utils.errors import UserError
 
 TINY = UNetConfig(width=4, depth=1)
 SHORT = TrainConfig(
@@ -64,9 +66,28 @@ def test_training_leaves_a_model_that_loads_and_resumes_where_it_stopped(
     probabilities = load_network(out).run(np.zeros((16, 20, 16, 4), np.float32))
     assert probabilities.shape == (16, 20, 16, 3)
 
-    longer = TrainConfig.from_dict({**SHORT.__dict__, "epochs": 3})
+    longer = replace(SHORT, epochs=3)
     first_rows = history(out)
     train(data, out, TINY, longer)
     assert [row["epoch"] for row in history(out)] == ["0.0", "1.0", "2"]
     assert float(history(out)[0]["loss"]) == pytest.approx(float(first_rows[0]["loss"]))
     assert (out / "learning_curve.png").exists()
+
+
+def test_a_training_is_not_resumed_with_other_patients(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    one_epoch = replace(SHORT, epochs=1)
+    train(data, out, TINY, one_epoch)
+    with pytest.raises(UserError, match="another recipe or other patients"):
+        train(data, out, TINY, replace(one_epoch, fold=1))
+
+
+def test_training_lowers_the_loss_and_stops_when_nothing_gets_better(
+    data: Path, tmp_path: Path
+) -> None:
+    config = replace(SHORT, epochs=12, head_epochs=0, patience=2, learning_rate=3e-2)
+    train(data, tmp_path / "learns", TINY, config)
+    losses = [float(row["loss"]) for row in history(tmp_path / "learns")]
+    assert min(losses) < 0.8 * losses[0]
+    train(data, tmp_path / "stalls", TINY, replace(config, learning_rate=0.0))
+    assert len(history(tmp_path / "stalls")) == 3  # the first, and two that were no better

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter1d
 from sklearn.preprocessing import MinMaxScaler
 
-from utils.errors import EmptyStudyError
+from utils.errors import EmptyStudyError, ImplausibleStudyError
 from utils.grid import Grid
 from utils.study import Modality, Study
 
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
+MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
 Box = tuple[slice, slice, slice]
 Scalar = TypeVar("Scalar", np.float32, np.uint8)
 
@@ -103,6 +104,8 @@ def preprocess(
     ------
     EmptyStudyError
         If every voxel of every scan is zero.
+    ImplausibleStudyError
+        If what is not zero is larger than any head.
     """
     images = _reorient(study.stack(), study.grid.orientation, SPEC.orientation)
     brain = (images != 0).any(axis=-1)
@@ -110,6 +113,8 @@ def preprocess(
     scaled = _minmax(images[box], brain[box])
     zoom = _zoom(study.grid)
     size = tuple(max(1, round(n * z)) for n, z in zip(scaled.shape[:3], zoom, strict=True))
+    if np.prod(size, dtype=float) > MAX_RESAMPLED_VOXELS:
+        raise ImplausibleStudyError(_too_large(size))
     placement = Placement(study.grid, brain.shape, box, zoom, size)
     if size != scaled.shape[:3]:
         scaled = np.stack([_resample(c, zoom, size) for c in np.moveaxis(scaled, -1, 0)], axis=-1)
@@ -158,6 +163,14 @@ def _reorient(array: NDArray[Scalar], source: str, target: str) -> NDArray[Scala
         array, ornt_transform(axcodes2ornt(source), axcodes2ornt(target))
     )
     return reoriented
+
+
+def _too_large(size: tuple[int, ...]) -> str:
+    extent = " x ".join(f"{n * SPEC.spacing_mm / 10:.0f}" for n in size)
+    return (
+        f"The scans show something of {extent} cm, which is no head. Check the voxel size in their "
+        "headers, and export them again."
+    )
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> Box:

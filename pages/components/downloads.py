@@ -7,19 +7,16 @@ import streamlit as st
 from pages.components.session import Visit
 from pages.components.viewer import ViewerState
 from utils.export import bundle_zip, volumes_csv
-from utils.nifti import write_labels
 from utils.render import View, slice_png
 from utils.report import ReportNotes, report_pdf
 from utils.segmentation import Segmentation
 
 
-def mask_button(visit: Visit, segmentation: Segmentation) -> bytes:
-    """Offer the mask, once nibabel and ITK have read it back; returns its bytes."""
-    if visit.mask is None:
-        visit.mask = write_labels(segmentation.labels, segmentation.grid)
+def mask_button(visit: Visit) -> None:
+    """Offer the mask, which nibabel and ITK have read back."""
     st.download_button(
         "Mask",
-        visit.mask,
+        visit.mask or b"",
         _file_name(visit, "segmentation", "nii.gz"),
         "application/gzip",
         key="download_mask",
@@ -30,7 +27,6 @@ def mask_button(visit: Visit, segmentation: Segmentation) -> bytes:
         on_click="ignore",
         width="stretch",
     )
-    return visit.mask
 
 
 def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState) -> None:

@@ -31,7 +31,7 @@ class Job:
     """One study on its way through the network."""
 
     def __init__(self, study: Study, notices: Sequence[Notice], expected_s: float) -> None:
-        self.study = study
+        self.study: Study | None = study
         self.notices = tuple(notices)
         self.expected_s = expected_s
         self.share = 0.0
@@ -50,9 +50,16 @@ class Job:
         elapsed = 0.0 if self.started is None else time.monotonic() - self.started
         return max(1.0, self.expected_s - elapsed)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the reader gave up."""
+        return self._cancelled.is_set()
+
     def cancel(self) -> None:
-        """Give up; a running network stops at its next step."""
+        """Give up; a running network stops at its next step, a waiting study is let go at once."""
         self._cancelled.set()
+        if self.started is None:
+            self.study = None
 
     def result(self) -> Segmentation:
         """The segmentation.
@@ -64,11 +71,17 @@ class Job:
         """
         return self._future.result(timeout=0)
 
-    def run(self, network: Network) -> None:
-        """Segment the study; called by the engine's thread, which must survive whatever happens."""
+    def run(self, network: Network) -> bool:
+        """Segment the study, and say whether there is a result.
+
+        Called by the engine's thread, which must survive whatever happens.
+        """
         self.started = time.monotonic()
+        study, self.study = self.study, None
         try:
-            self._future.set_result(segment(self.study, network, self.notices, self._advance))
+            if study is None:
+                raise _CancelledError
+            self._future.set_result(segment(study, network, self.notices, self._advance))
         except UserError as error:
             self._future.set_exception(error)
         except _CancelledError:
@@ -76,6 +89,7 @@ class Job:
         except Exception as error:  # noqa: BLE001  # logged here, told below, and never a mask
             LOG.error("segmentation failed: %s", type(error).__name__)
             self._future.set_exception(_unexpected(error))
+        return self._future.exception() is None
 
     def fail(self, error: UserError) -> None:
         """End without a result."""
@@ -117,7 +131,8 @@ class Engine:
 
     def ahead_of(self, job: Job) -> int:
         """How many studies, of whomever, come first."""
-        waiting = list(self._waiting)  # the engine's thread may take one out meanwhile
+        # a copy: the engine's thread may take one out meanwhile
+        waiting = [other for other in self._waiting if other is job or not other.cancelled]
         return waiting.index(job) if job in waiting else 0
 
     def _load(self) -> Network:
@@ -135,8 +150,9 @@ class Engine:
             LOG.error("the network could not be loaded: %s", type(error).__name__)
             job.fail(_unexpected(error))
         else:
-            job.run(network)
-            self._expected_s = time.monotonic() - (job.started or time.monotonic())
+            started = time.monotonic()
+            if job.run(network):
+                self._expected_s = time.monotonic() - started
         finally:
             self._waiting.remove(job)
 

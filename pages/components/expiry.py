@@ -6,6 +6,7 @@ option must be longer than the grace here: a session it has given up cannot be c
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,8 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state import SessionState
+
+LOG = logging.getLogger(__name__)
 
 GRACE_S = 60.0  # a sleeping laptop or a lost connection may come back within it
 SWEEP_INTERVAL_S = 5.0
@@ -85,4 +88,7 @@ async def _sweep_forever() -> None:
     sweep = Sweep(GRACE_S)
     while True:
         await asyncio.sleep(min(SWEEP_INTERVAL_S, sweep.grace_s))
-        sweep(time.monotonic())
+        try:
+            sweep(time.monotonic())
+        except Exception:  # what fails once must not stop all later sweeps
+            LOG.exception("closed sessions could not be cleared")

@@ -15,7 +15,11 @@ def volumes(segmentation: Segmentation, columns: list[DeltaGenerator]) -> None:
     for column, (region, volume_ml) in zip(columns, found.items(), strict=True):
         column.metric(
             region.title,
-            f"{volume_ml:.1f} mL" if volume_ml else "none found",
+            "none found"
+            if not volume_ml
+            else f"{volume_ml:.1f} mL"
+            if volume_ml >= 0.1
+            else "< 0.1 mL",
             help=" + ".join(label.title for label in TUMOUR_LABELS if label in region.value),
         )
 

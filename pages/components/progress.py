@@ -19,4 +19,6 @@ def show_progress(job: Job) -> None:
         st.progress(
             job.share, f"Segmenting on {engine().runtime}: about {job.remaining_s:.0f} s left."
         )
-    st.button("Cancel", key="cancel", on_click=erase)
+    if st.button("Cancel", key="cancel"):
+        erase()
+        st.rerun()

@@ -105,8 +105,8 @@ def memo(key: Hashable, make: Callable[[], T]) -> T:
 
 
 def recall(key: Hashable) -> Any:
-    """What `memo` keeps under this key; for callbacks, whose arguments Streamlit never lets go."""
-    value, _ = st.session_state[_MEMO][key]
+    """What `memo` keeps under this key, or None; for callbacks: their arguments live for ever."""
+    value, _ = st.session_state.get(_MEMO, {}).get(key, (None, False))
     return value
 
 

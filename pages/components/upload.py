@@ -194,7 +194,10 @@ def _thumbnail(reading: Reading) -> bytes:
 
 def _start(identity: Hashable) -> None:
     """Open the study; that the reader went on in spite of a doubt stands in every output."""
-    intake: Intake = recall(identity).intake()
+    found: Review | None = recall(identity)
+    if found is None:  # a second click, while the first one was at work
+        return
+    intake = found.intake()
     notices = tuple(
         replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
         for n in intake.notices

@@ -15,7 +15,8 @@ them need this preparation first; DICOM is converted with `dcm2niix`, registrati
 skull-stripping are done by tools such as
 BraTS Toolkit or FSL.
 
-Any orientation, slice number and voxel size is accepted; the network itself sees 1 mm voxels, and
+Any orientation is accepted, voxels of 0.1 to 20 mm, 16 slices or more, up to 20 million voxels;
+the network itself sees 1 mm voxels, and
 the mask
 comes back on **your** voxels.
 
@@ -42,10 +43,9 @@ taken from the file's own coordinates.
 PRIVACY = """
 ### Where your scans go
 
-Nowhere. They stay in this computer's memory, are never written to disk, and are gone after
-*Erase* or soon after the tab is
-closed. The app makes no connection to any other computer. File names and header text are not
-copied into what you download.
+Nowhere. They stay in this computer's memory, are not written to disk (under Linux), and are gone
+after *Erase* or soon after the tab is closed. The app makes no connection to any other computer.
+File names and header text are not copied into what you download.
 
 ### What it is not
 

@@ -10,6 +10,7 @@ from pages.components.session import Visit, current_visit, erase
 from pages.components.upload import upload_form
 from pages.components.viewer import LookAt, viewer
 from utils.errors import UserError
+from utils.nifti import write_labels
 from utils.plane import Plane
 from utils.render import key_slice
 from utils.segmentation import Segmentation
@@ -31,8 +32,10 @@ def show_visit(visit: Visit) -> None:
 def collect(visit: Visit, job: Job) -> None:
     """Take over what the engine made of the study, or say why there is nothing."""
     try:
-        visit.segmentation = job.result()
-        visit.look_at = LookAt(centre(visit.segmentation), Plane.AXIAL)
+        segmentation = job.result()
+        visit.mask = write_labels(segmentation.labels, segmentation.grid)  # verified, or no result
+        visit.look_at = LookAt(centre(segmentation), Plane.AXIAL)
+        visit.segmentation = segmentation
     except UserError as error:
         st.error(str(error))
         if st.button("Try again", key="retry"):
@@ -61,7 +64,7 @@ def show_result(visit: Visit, segmentation: Segmentation) -> None:
         title.markdown(f"#### {title_of(visit)}")
         volumes(segmentation, [wt, tc, et])
         with mask:
-            mask_button(visit, segmentation)
+            mask_button(visit)
         with more.popover("More", icon=":material/download:", width="stretch"):
             more_downloads(visit, segmentation, shown)
         with again:
