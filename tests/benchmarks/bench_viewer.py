@@ -140,7 +140,7 @@ def bench_viewer(page: Any) -> None:
 def bench_slider(page: Any) -> None:
     """Arrow keys on the usual slider."""
     page.get_by_role("link", name="Slider").click()
-    slider = page.get_by_role("slider", name="Slice", exact=True)
+    slider = page.locator("[data-testid=stSlider] input")
     slider.wait_for()
     page.wait_for_timeout(2000)
     page.evaluate(WATCH, ".stMain")
