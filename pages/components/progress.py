@@ -1,4 +1,4 @@
-"""The wait for a segmentation: looks at the job twice a second, without rerunning the page."""
+"""The wait for a segmentation: looks at the job every second, without rerunning the page."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from pages.components.engine import Job, engine
 from pages.components.session import erase
 
 
-@st.fragment(run_every=0.5)
+@st.fragment(run_every=1.0)
 def show_progress(job: Job) -> None:
     """Progress bar with the time that is left; reruns the page once the job is done."""
     if job.done:
