@@ -4,7 +4,6 @@ Work started inside a script run dies as soon as the reader touches a widget; he
 thread of its own, and pages only look at it.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -140,10 +139,6 @@ class Engine:
         network = load_network()
         head = np.zeros((*network.window, len(Modality)), np.float32)
         network.run(head)  # compiles, so that the first reader does not wait for it
-        # Streamlit collects garbage after every rerun of a script or fragment. Walking through all
-        # of the backend's objects each time kept this thread waiting: 25 s a study instead of 3.
-        gc.collect()
-        gc.freeze()
         return network
 
     def _run(self, job: Job) -> None:
