@@ -24,11 +24,6 @@ class UNetConfig(_Strict):
     depth: int = 3  # number of 2x poolings below half resolution
     max_width: int = 192
 
-    @property
-    def stride(self) -> int:
-        """Input sizes must be multiples of it."""
-        return int(2 ** (self.depth + 1))
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Strict):

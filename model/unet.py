@@ -19,7 +19,8 @@ def build_unet(config: UNetConfig) -> keras.Model:
     -------
     keras.Model
         (N, I, J, K, 4) float32 in [0, 1] to (N, I, J, K, 3) float32 probabilities of the nested
-        regions; I, J and K free multiples of ``config.stride``.
+        regions; I, J and K free multiples of
+        ``2 ** (config.depth + 1)``.
     """
     widths = [min(config.width * 2**level, config.max_width) for level in range(config.depth + 1)]
     inputs = keras.Input((None, None, None, len(Modality)), name="scans")
