@@ -137,11 +137,13 @@ def lesion_map(mask: Mask) -> NDArray[np.int32]:
 
     Parts of equal size keep the order of their first voxels in the array.
     """
-    parts, count = ndimage.label(mask, _WITH_CORNERS)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    ranks = np.zeros(count + 1, np.int32)
-    ranks[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
-    numbered: NDArray[np.int32] = ranks[parts]
+    numbered = np.zeros(mask.shape, np.int32)
+    for box in ndimage.find_objects(mask.astype(np.uint8)):  # one: a tumour fills little of a head
+        parts, count = ndimage.label(mask[box], _WITH_CORNERS)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        ranks = np.zeros(count + 1, np.int32)
+        ranks[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
+        numbered[box] = ranks[parts]
     return numbered
 
 
