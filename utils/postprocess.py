@@ -6,11 +6,11 @@ from scipy import ndimage
 
 from utils.grid import Grid
 from utils.labels import Label, Region, labels_of
+from utils.measure import lesion_map
 from utils.segmentation import CERTAIN
 
 THRESHOLD = 0.5
 SPECK_ML = 0.1  # a cube of 4.6 mm; up to 2 mL changed no validation Dice by more than 0.001
-NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
 
 
 def labels_from(probabilities: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
@@ -54,11 +54,10 @@ def _filled(mask: NDArray[np.bool_], neighbours: NDArray[np.bool_]) -> NDArray[n
     return filled
 
 
-def without_specks(labels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
-    """Labels without the 26-connected tumour components smaller than ``SPECK_ML``."""
-    components, count = ndimage.label(labels != Label.BACKGROUND, NEIGHBOURS_26)
-    if not count:
-        return labels
-    volumes_ml = np.bincount(components.ravel()) * grid.voxel_volume_ml
-    kept = volumes_ml >= SPECK_ML
+def without_specks(
+    labels: NDArray[np.uint8], grid: Grid, smallest_ml: float = SPECK_ML
+) -> NDArray[np.uint8]:
+    """Labels without the 26-connected tumour components smaller than `smallest_ml`."""
+    components = lesion_map(labels != Label.BACKGROUND)
+    kept = np.bincount(components.ravel()) * grid.voxel_volume_ml >= smallest_ml
     return np.where(kept[components], labels, np.uint8(Label.BACKGROUND))
