@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from utils.labels import Region
 from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
-from utils.postprocess import SPECK_ML, labels_from
+from utils.postprocess import labels_and_specks, specks_step
 from utils.preprocess import SPEC, preprocess
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
@@ -94,14 +95,15 @@ def segment(
     probabilities = window_mean(tensor, network, progress)
     restored = placement.restore(probabilities)
     progress(0.9)
-    labels = labels_from(restored, study.grid)
+    labels, specks_ml = labels_and_specks(restored, study.grid)
     provenance = Provenance(
         network.model_id,
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        _steps(study),
+        (*_steps(study), specks_step(specks_ml)),
         tuple(n.text for n in notices),
+        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     return Segmentation(labels, restored, study.grid, provenance)
 
@@ -196,7 +198,6 @@ def _steps(study: Study) -> tuple[str, ...]:
         *steps,
         f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
         "what the tumour core encloses within a slice counted as its necrosis",
-        f"isolated findings below {SPECK_ML:g} mL removed",
     )
 
 

@@ -18,10 +18,10 @@ from model.predict import Network
 from pages.components import engine as engine_module
 from pages.components.session import Visit
 from utils.errors import ModelError
-from utils.export import bundle_zip
 from utils.grid import Grid
 from utils.labels import Region
 from utils.nifti import write_labels
+from utils.sidecar import Result, sidecar_json
 from utils.study import Modality
 
 ROOT = Path(__file__).parents[1]
@@ -121,9 +121,8 @@ def test_everything_about_the_demo_study_can_be_taken_home_and_says_that_it_is_s
     visit: Visit = app.session_state["visit"]
     assert visit.segmentation is not None
     assert visit.mask is not None
-    packed = bundle_zip(visit.segmentation, visit.intake.study, visit.intake.sha256, visit.mask)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        sidecar = json.loads(archive.read("segmentation.json"))
+    result = Result(visit.intake.study, visit.segmentation, visit.intake.sha256, visit.mask)
+    sidecar = json.loads(sidecar_json(result))
     assert sidecar["notices"] == ["The scans are synthetic: they show no patient."]
 
 

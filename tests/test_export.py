@@ -12,34 +12,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.export import CSV_COLUMNS, bundle_zip, installed_versions, sidecar_json, volumes_csv
+from utils.export import CSV_COLUMNS, bundle_zip, picture_png, volumes_csv
 from utils.grid import Grid
 from utils.labels import Label, Region
+from utils.plane import Plane
+from utils.render import View
+from utils.report import ReportNotes, report_pdf
 from utils.segmentation import Provenance, Segmentation
+from utils.sidecar import VERSION, Result, provenance_line, sidecar_json
 from utils.study import Modality, Study
 from utils.volume import Volume
 
-MASK = b"a mask file"
 INPUT_SHA256 = {modality: sha256(modality.encode()).hexdigest() for modality in Modality}
 WEIGHTS_SHA256 = "ab" * 32
 
 
 @pytest.fixture
-def segmentation() -> Segmentation:
+def result() -> Result:
     labels = np.zeros((10, 10, 10), np.uint8)
     labels[:5] = Label.ED  # 500 voxels
     labels[:2] = Label.NCR_NET
     labels[0] = Label.ET
-    grid = Grid(labels.shape, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    grid = Grid((10, 10, 10), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    made_by = Provenance(
+        *("unet-1", WEIGHTS_SHA256, "tensorflow on CPU", 3.5),
+        *(("Scaled.", "Thresholded."), ("5 µL left out.",)),
+        finished_utc="2026-01-02T03:04:05Z",
+    )
     probabilities = np.zeros((*labels.shape, len(Region)), np.uint8)
-    made_by = Provenance("unet-1", WEIGHTS_SHA256, "CPU", 3.5, ("scaled",), ("thick slices",))
-    return Segmentation(labels, probabilities, grid, made_by)
-
-
-@pytest.fixture
-def study(segmentation: Segmentation) -> Study:
-    values = np.random.default_rng(0).uniform(1, 2, segmentation.grid.shape).astype(np.float32)
-    return Study({modality: Volume(values, segmentation.grid) for modality in Modality})
+    values = np.random.default_rng(0).uniform(1, 2, grid.shape).astype(np.float32)
+    study = Study({modality: Volume(values, grid) for modality in Modality})
+    segmentation = Segmentation(labels, probabilities, grid, made_by)
+    return Result(study, segmentation, INPUT_SHA256, b"a mask file")
 
 
 def entries(archive: bytes) -> dict[str, bytes]:
@@ -47,10 +51,13 @@ def entries(archive: bytes) -> dict[str, bytes]:
         return {name: opened.read(name) for name in opened.namelist()}
 
 
-def test_csv_lists_every_label_and_region_with_its_provenance(segmentation: Segmentation) -> None:
-    rows = list(csv.DictReader(io.StringIO(volumes_csv(segmentation).decode())))
-    assert [tuple(row) for row in rows] == [CSV_COLUMNS] * 6
-    assert [(r["kind"], r["name"], r["volume_ml"], r["voxels"]) for r in rows] == [
+def rows(result: Result) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(volumes_csv(result).decode())))
+
+
+def test_csv_lists_every_label_and_region(result: Result) -> None:
+    assert [tuple(row) for row in rows(result)] == [CSV_COLUMNS] * 6
+    assert [(r["kind"], r["name"], r["volume_ml"], r["voxels"]) for r in rows(result)] == [
         ("label", "NCR_NET", "0.2000", "100"),
         ("label", "ED", "0.6000", "300"),
         ("label", "ET", "0.2000", "100"),
@@ -58,100 +65,75 @@ def test_csv_lists_every_label_and_region_with_its_provenance(segmentation: Segm
         ("region", "TC", "0.4000", "200"),
         ("region", "ET", "0.2000", "100"),
     ]
-    assert {(r["model"], r["weights_sha256"]) for r in rows} == {("unet-1", WEIGHTS_SHA256)}
 
 
-def test_no_tumour_is_stated_as_zero_not_left_out(segmentation: Segmentation) -> None:
-    empty = replace(segmentation, labels=np.zeros(segmentation.grid.shape, np.uint8))
-    rows = list(csv.DictReader(io.StringIO(volumes_csv(empty).decode())))
-    assert [(r["volume_ml"], r["voxels"]) for r in rows] == [("0.0000", "0")] * 6
+def test_every_row_of_the_csv_says_how_it_came_to_be(result: Result) -> None:
+    measured = {"kind", "name", "title", "volume_ml", "voxels"}
+    for row in rows(result):
+        assert {key: value for key, value in row.items() if key not in measured} == {
+            "notice": "Research use only. Not for diagnosis.",
+            "program": f"brain-tumour-segmentation {VERSION}",
+            "model": "unet-1",
+            "weights_sha256": WEIGHTS_SHA256,
+            "device": "tensorflow on CPU",
+            "seconds": "3.5",
+            "finished_utc": "2026-01-02T03:04:05Z",
+            **{f"{m}_sha256": INPUT_SHA256[m] for m in Modality},
+            "steps": "Scaled.; Thresholded.",
+            "notices": "5 µL left out.",
+        }
 
 
-def test_sidecar_explains_the_mask(segmentation: Segmentation) -> None:
-    sidecar = json.loads(sidecar_json(segmentation, INPUT_SHA256, MASK))
-    assert sidecar.pop("versions") == installed_versions()
-    assert sidecar == {
-        "schema": "brain-tumour-segmentation/sidecar/1",
-        "notice": "Research use only. Not for diagnosis.",
-        "input_sha256": {m.value: INPUT_SHA256[m] for m in Modality},
-        "mask_sha256": sha256(MASK).hexdigest(),
-        "model": {"id": "unet-1", "weights_sha256": WEIGHTS_SHA256, "runtime": "CPU"},
-        "steps": ["scaled"],
-        "notices": ["thick slices"],
-        "label_map": {
-            "0": "Background",
-            "1": "Necrotic and non-enhancing core",
-            "2": "Oedema",
-            "4": "Enhancing tumour",
-        },
-        "grid": {
-            "shape": [10, 10, 10],
-            "affine": [[-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]],
-            "spacing_mm": [1, 1, 2],
-            "orientation": "LPS",
-            "voxel_volume_ml": 0.002,
-        },
-        "volumes_ml": {
-            "labels": {"NCR_NET": 0.2, "ED": 0.6, "ET": 0.2},
-            "regions": {"WT": 1.0, "TC": 0.4, "ET": 0.2},
-        },
-    }
+def test_no_tumour_is_stated_as_zero_not_left_out(result: Result) -> None:
+    empty = replace(result.segmentation, labels=np.zeros((10, 10, 10), np.uint8))
+    found = [(r["volume_ml"], r["voxels"]) for r in rows(replace(result, segmentation=empty))]
+    assert found == [("0.0000", "0")] * 6
 
 
-def test_versions_name_what_made_the_mask_and_skip_what_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_picture_carries_its_provenance_and_still_opens(result: Result) -> None:
+    png = picture_png(result, Modality.T2, View(Plane.AXIAL, 3))
+    picture = Image.open(io.BytesIO(png))
+    picture.load()
+    assert picture.text == {"provenance": provenance_line(result)}
+
+
+def test_bundle_holds_mask_sidecar_table_report_and_a_picture_of_each_plane(
+    result: Result,
 ) -> None:
-    monkeypatch.setattr("utils.export._PACKAGES", ("numpy", "no-such-package-is-installed"))
-    versions = installed_versions()
-    assert versions["numpy"] == np.__version__
-    assert set(versions) == {"python", "numpy"}
-
-
-@pytest.mark.parametrize("wrong", ["", "DOE_JANE_t1.nii.gz", "AB" * 32, "ab" * 31])
-def test_only_a_hash_can_stand_for_a_file(segmentation: Segmentation, wrong: str) -> None:
-    with pytest.raises(ValueError, match="no SHA-256 of T1 was given"):
-        sidecar_json(segmentation, {**INPUT_SHA256, Modality.T1: wrong}, MASK)
-
-
-def test_a_missing_hash_is_refused(segmentation: Segmentation) -> None:
-    with pytest.raises(ValueError, match="no SHA-256 of FLAIR was given"):
-        sidecar_json(segmentation, {}, MASK)
-
-
-def test_bundle_holds_mask_sidecar_table_and_a_picture_of_each_plane(
-    segmentation: Segmentation, study: Study
-) -> None:
-    files = entries(bundle_zip(segmentation, study, INPUT_SHA256, MASK))
-    assert files.pop("segmentation.nii.gz") == MASK
-    assert files.pop("segmentation.json") == sidecar_json(segmentation, INPUT_SHA256, MASK)
-    assert files.pop("volumes.csv") == volumes_csv(segmentation)
+    notes = ReportNotes("Room 5")
+    files = entries(bundle_zip(result, notes))
+    assert files.pop("segmentation.nii.gz") == result.mask
+    assert files.pop("segmentation.json") == sidecar_json(result)
+    assert files.pop("volumes.csv") == volumes_csv(result)
+    assert files.pop("report.pdf") == report_pdf(result, notes)
     assert set(files) == {"axial.png", "coronal.png", "sagittal.png"}
     for picture in files.values():
         colours = np.asarray(Image.open(io.BytesIO(picture))).reshape(-1, 3)
         assert (colours == Label.ET.colour).all(axis=1).any()
 
 
-def test_bundle_is_the_same_byte_for_byte_at_any_time(
-    segmentation: Segmentation, study: Study, monkeypatch: pytest.MonkeyPatch
+def test_every_file_of_the_bundle_but_the_mask_itself_states_its_model_and_time(
+    result: Result,
 ) -> None:
-    first = bundle_zip(segmentation, study, INPUT_SHA256, MASK)
+    files = entries(bundle_zip(result))
+    del files["segmentation.nii.gz"]  # any program must be able to read it: its sidecar tells
+    for name, content in files.items():
+        assert WEIGHTS_SHA256.encode() in content, name
+        assert b"2026-01-02T03:04:05Z" in content, name
+    sidecar = json.loads(files["segmentation.json"])
+    assert sidecar["mask_sha256"] == sha256(result.mask).hexdigest()
+
+
+def test_bundle_is_the_same_byte_for_byte_at_any_time(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bundle_zip(result)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 1e6)
-    assert bundle_zip(segmentation, study, INPUT_SHA256, MASK) == first
-    slower = replace(segmentation, provenance=replace(segmentation.provenance, seconds=99.0))
-    assert bundle_zip(slower, study, INPUT_SHA256, MASK) == first
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "12345")  # what matplotlib would believe
+    assert bundle_zip(result) == first
 
 
-def test_bundle_states_no_time(segmentation: Segmentation, study: Study) -> None:
-    with zipfile.ZipFile(io.BytesIO(bundle_zip(segmentation, study, INPUT_SHA256, MASK))) as z:
-        assert {entry.date_time for entry in z.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-
-
-def test_segmentation_of_another_study_is_not_packed(
-    segmentation: Segmentation, study: Study
-) -> None:
-    moved = segmentation.grid.affine.copy()
-    moved[0, 3] += 5
-    elsewhere = replace(segmentation, grid=Grid(segmentation.grid.shape, moved))
-    with pytest.raises(ValueError, match="does not lie on the study's grid"):
-        bundle_zip(elsewhere, study, INPUT_SHA256, MASK)
+def test_bundle_states_no_time_of_its_own(result: Result) -> None:
+    with zipfile.ZipFile(io.BytesIO(bundle_zip(result))) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

@@ -3,7 +3,13 @@ import pytest
 
 from utils.grid import Grid
 from utils.labels import Label
-from utils.postprocess import labels_from, with_closed_rings, without_specks
+from utils.postprocess import (
+    labels_and_specks,
+    labels_from,
+    specks_step,
+    with_closed_rings,
+    without_specks,
+)
 
 CUBE = Grid((20, 20, 20), np.eye(4))
 
@@ -50,3 +56,38 @@ def test_specks_are_measured_in_millilitres_not_voxels() -> None:
 
 def test_a_head_without_tumour_stays_without() -> None:
     assert not labels_from(np.zeros((20, 20, 20, 3), np.uint8), CUBE).any()
+
+
+def test_what_was_dropped_is_listed_in_millilitres_largest_first() -> None:
+    probabilities = np.zeros((20, 20, 20, 3), np.uint8)
+    probabilities[2:8, 2:8, 2:8] = 255  # 216 voxels of 2 microlitres: kept
+    probabilities[12:15, 12:15, 12:15] = 255  # 27 voxels
+    probabilities[17, 17, 17] = 255
+    probabilities[17, 2, 2:5] = 255
+    grid = Grid((20, 20, 20), np.diag([1, 1, 2.0, 1]))
+    labels, specks_ml = labels_and_specks(probabilities, grid)
+    assert specks_ml == pytest.approx((0.054, 0.006, 0.002))
+    assert (labels == Label.ET).sum() == 216
+
+
+def test_a_full_head_without_background_loses_nothing() -> None:
+    # a tumour in every voxel: the first component is not the background
+    labels, specks_ml = labels_and_specks(np.full((20, 20, 20, 3), 255, np.uint8), CUBE)
+    assert specks_ml == ()
+    assert labels.all()
+
+
+@pytest.mark.parametrize(
+    ("specks_ml", "told"),
+    [
+        ((), "no isolated finding below 0.1 mL to remove"),
+        ((0.027,), "1 isolated finding below 0.1 mL removed: 0.027 mL"),
+        (
+            (0.06, 0.05, 0.04, 0.03, 0.02, 0.01, 0.01),
+            "7 isolated findings below 0.1 mL removed: 0.060 mL, 0.050 mL, 0.040 mL, 0.030 mL, "
+            "0.020 mL, smaller ones",
+        ),
+    ],
+)
+def test_what_was_dropped_is_told_in_one_line(specks_ml: tuple[float, ...], told: str) -> None:
+    assert specks_step(specks_ml) == told

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,14 @@ def test_a_speck_is_dropped_and_the_steps_say_so() -> None:
     study = Study({m: Volume(values.copy(), grid) for m in Modality})
     segmentation = segment(study, network())
     assert (segmentation.labels == Label.ET).sum() == 1000
-    assert any("below 0.1 mL" in step for step in segmentation.provenance.steps)
+    told = "1 isolated finding below 0.1 mL removed: 0.027 mL"
+    assert segmentation.provenance.steps[-1] == told
+
+
+def test_the_time_of_the_run_is_recorded_once_in_utc(head: Study) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    finished = datetime.fromisoformat(segment(head, network()).provenance.finished_utc)
+    assert before <= finished <= datetime.now(UTC)
 
 
 def test_notices_travel_with_the_result(head: Study) -> None:

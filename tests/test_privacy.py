@@ -25,6 +25,7 @@ from utils.grid import Grid
 from utils.labels import Region
 from utils.nifti import write_labels
 from utils.report import NO_NOTES, report_figure
+from utils.sidecar import Result
 from utils.study import Modality
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +148,10 @@ def test_no_download_holds_the_patients_name(app: AppTest, downloads: list[Downl
     assert not app.exception
     assert not app.error
     names = {re.sub(r"-[0-9a-f]{16}", "", d.name) for d in downloads}
-    assert names == {"segmentation.nii.gz", "volumes.csv", "slice.png", "report.pdf", "study.zip"}
+    assert names == {
+        *("segmentation.nii.gz", "segmentation.json"),
+        *("volumes.csv", "slice.png", "report.pdf", "study.zip"),
+    }
     for download in downloads:
         assert not TRACE.search(download.name.encode())
         assert not TRACE.search(unpacked(download.content)), download.title
@@ -156,9 +160,8 @@ def test_no_download_holds_the_patients_name(app: AppTest, downloads: list[Downl
 def test_no_line_of_the_report_holds_the_patients_name(app: AppTest) -> None:
     # the PDF itself stores its letters as drawings
     visit = segmented(app, four_named_files()).session_state["visit"]
-    lines = [
-        t.get_text() for t in report_figure(visit.segmentation, visit.intake.study, NO_NOTES).texts
-    ]
+    result = Result(visit.intake.study, visit.segmentation, visit.intake.sha256, visit.mask)
+    lines = [text.get_text() for text in report_figure(result, NO_NOTES).texts]
     assert len(lines) > 5
     assert not TRACE.search("\n".join(lines).encode())
 

@@ -1,6 +1,7 @@
 """The page holds what was measured, whatever the case; read from its figure."""
 
-from dataclasses import replace
+import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from utils.plane import Plane
 from utils.render import RESEARCH_USE, Style, View, key_slice, lettered_rgb
 from utils.report import NO_NOTES, ReportNotes, report_figure, report_pdf
 from utils.segmentation import Provenance, Segmentation
+from utils.sidecar import Result, provenance_line
 from utils.study import Modality, Study
 from utils.volume import Volume
 
@@ -39,8 +41,13 @@ def tumour() -> np.ndarray:
     return labels
 
 
+def result_of(segmentation: Segmentation, study: Study) -> Result:
+    return Result(study, segmentation, dict.fromkeys(Modality, "0" * 64), b"a mask")
+
+
 def words(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> list[str]:
-    return [text.get_text() for text in report_figure(segmentation, study, notes).texts]
+    figure = report_figure(result_of(segmentation, study), notes)
+    return [text.get_text() for text in figure.texts]
 
 
 def test_report_states_volumes_lesions_and_where_they_come_from(
@@ -80,7 +87,7 @@ def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measure
     rng = np.random.default_rng(0)
     scans = {m: Volume(rng.uniform(1, 2, SHAPE).astype(np.float32), GRID) for m in Modality}
     segmentation = segmentation_of(tumour)
-    figure = report_figure(segmentation, Study(scans), NO_NOTES)
+    figure = report_figure(result_of(segmentation, Study(scans)), NO_NOTES)
     (lesion,) = lesions(tumour, GRID, Region.TC)
     style = Style(outline=True, diameters=(lesion.diameters,), longest_side_px=360)
     planes = (View(Plane.AXIAL, 12), *(View(p, key_slice(tumour, GRID, p)) for p in NOT_AXIAL))
@@ -116,7 +123,7 @@ def test_typed_text_is_printed_as_typed_and_never_as_a_formula(
     study: Study, tumour: np.ndarray
 ) -> None:
     typed = r"Room $5^ & $\alpha$"
-    page = report_figure(segmentation_of(tumour), study, ReportNotes(typed))
+    page = report_figure(result_of(segmentation_of(tumour), study), ReportNotes(typed))
     line = next(text for text in page.texts if text.get_text() == typed)
     assert not line.get_parse_math()
 
@@ -130,7 +137,9 @@ def test_a_crowded_page_keeps_everything_on_it_and_says_what_it_left_out(study: 
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:38:4, 2:38:4, 2] = Label.ET  # 81 lesions
     notices = tuple(f"Notice {n} " + "and more words " * 20 for n in range(40))
-    figure = report_figure(segmentation_of(labels, notices), study, ReportNotes("W" * 55))
+    figure = report_figure(
+        result_of(segmentation_of(labels, notices), study), ReportNotes("W" * 55)
+    )
     page = [text.get_text() for text in figure.texts]
     assert "and 75 smaller ones" in page
     assert page[-1].endswith("lines more, in the sidecar file")
@@ -143,17 +152,17 @@ def test_a_crowded_page_keeps_everything_on_it_and_says_what_it_left_out(study: 
 
 
 def test_pdf_is_one_page_and_the_same_byte_for_byte(study: Study, tumour: np.ndarray) -> None:
-    segmentation = segmentation_of(tumour)
-    pdf = report_pdf(segmentation, study)
+    result = result_of(segmentation_of(tumour), study)
+    pdf = report_pdf(result)
     assert pdf.startswith(b"%PDF")
     assert pdf.count(b"/Type /Page ") == 1
     assert b"CreationDate" not in pdf
-    assert report_pdf(segmentation, study) == pdf
+    assert report_pdf(result) == pdf
 
 
-def test_segmentation_of_another_study_is_not_reported(study: Study, tumour: np.ndarray) -> None:
-    moved = GRID.affine.copy()
-    moved[0, 3] += 5
-    elsewhere = replace(segmentation_of(tumour), grid=Grid(SHAPE, moved))
-    with pytest.raises(ValueError, match="does not lie on the study's grid"):
-        report_pdf(elsewhere, study)
+def test_the_pdfs_own_keywords_are_its_provenance(study: Study, tumour: np.ndarray) -> None:
+    result = result_of(segmentation_of(tumour), study)
+    pdf = report_pdf(result)
+    keywords = pdf.split(b"/Keywords (", 1)[1].split(b")\n", 1)[0]
+    stated = re.sub(rb"\\(.)", rb"\1", keywords).decode()
+    assert json.loads(stated) == json.loads(provenance_line(result))

@@ -20,6 +20,7 @@ from utils.measure import (
 from utils.plane import Plane
 from utils.render import RESEARCH_USE, Style, View, display_window, key_slice, lettered_rgb
 from utils.segmentation import Segmentation
+from utils.sidecar import PROGRAM, VERSION, Result, provenance_line
 from utils.study import Modality, Study
 
 LONGEST_TYPED_TEXT = 55
@@ -63,38 +64,37 @@ class ReportNotes:
 NO_NOTES = ReportNotes()
 
 
-def report_pdf(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> bytes:
+def report_pdf(result: Result, notes: ReportNotes = NO_NOTES) -> bytes:
     """Lay out pictures, volumes, lesions, notices and provenance on one A4 page.
 
     Parameters
     ----------
-    segmentation : Segmentation
+    result : Result
         What is reported.
-    study : Study
-        The scans it belongs to.
     notes : ReportNotes
         What is printed besides.
 
     Returns
     -------
     bytes
-        A PDF file without a date; equal input gives equal bytes.
-
-    Raises
-    ------
-    ValueError
-        If the segmentation does not lie on the study's grid.
+        A PDF file that states the time of the run, not its own; its keywords are the provenance.
+        Equal input gives equal bytes.
     """
+    metadata = {
+        "CreationDate": None,
+        "Title": "Brain tumour segmentation",
+        "Subject": RESEARCH_USE,
+        "Creator": f"{PROGRAM} {VERSION}",
+        "Keywords": provenance_line(result),
+    }
     file = io.BytesIO()
-    metadata = {"CreationDate": None, "Title": "Brain tumour segmentation"}
-    report_figure(segmentation, study, notes).savefig(file, format="pdf", metadata=metadata)
+    report_figure(result, notes).savefig(file, format="pdf", metadata=metadata)
     return file.getvalue()
 
 
-def report_figure(segmentation: Segmentation, study: Study, notes: ReportNotes) -> Figure:
+def report_figure(result: Result, notes: ReportNotes) -> Figure:
     """Lay the page out, as `report_pdf` prints it."""
-    if segmentation.grid.displacement_mm(study.grid) > 0:
-        raise ValueError("the segmentation does not lie on the study's grid")
+    segmentation, study = result.segmentation, result.study
     found = _lesions(segmentation, study)
     figure = Figure(figsize=_A4_INCHES)
     page = _Page(figure)

@@ -30,6 +30,8 @@ class Provenance:
         What was done to the scans, in order, in plain words.
     notices : tuple of str
         What a reader must know about these scans before trusting the result.
+    finished_utc : str
+        When the run ended, ISO 8601 in UTC, e.g. ``"2026-11-23T03:16:16Z"``; empty if unknown.
     """
 
     model_id: str
@@ -38,6 +40,7 @@ class Provenance:
     seconds: float
     steps: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    finished_utc: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,34 +6,54 @@ import streamlit as st
 
 from pages.components.session import Visit
 from pages.components.viewer import ViewerState
-from utils.export import bundle_zip, volumes_csv
-from utils.render import View, slice_png
-from utils.report import ReportNotes, report_pdf
+from utils.export import bundle_zip, picture_png, volumes_csv
+from utils.render import View
+from utils.report import LONGEST_TYPED_TEXT, ReportNotes, report_pdf
 from utils.segmentation import Segmentation
+from utils.sidecar import Result, sidecar_json
 
 
-def mask_button(visit: Visit) -> None:
-    """Offer the mask, which nibabel and ITK have read back."""
-    st.download_button(
-        "Mask",
-        visit.mask or b"",
-        _file_name(visit, "segmentation", "nii.gz"),
-        "application/gzip",
-        key="download_mask",
-        type="primary",
-        icon=":material/verified:",
-        help="NIfTI on the uploaded scan's own voxels. Verified: reopened with nibabel and ITK; "
-        "shape, position and labels are right.",
-        on_click="ignore",
-        width="stretch",
-    )
+def mask_button(visit: Visit, segmentation: Segmentation) -> None:
+    """Offer the mask, which nibabel and ITK have read back, and beside it how it came to be."""
+    result = _result(visit, segmentation)
+    with st.container(horizontal=True, gap="xxsmall"):
+        st.download_button(
+            "Mask",
+            result.mask,
+            _file_name(visit, "segmentation", "nii.gz"),
+            "application/gzip",
+            key="download_mask",
+            type="primary",
+            icon=":material/verified:",
+            help="NIfTI on the uploaded scan's own voxels. Verified: reopened with nibabel and "
+            "ITK; shape, position and labels are right.",
+            on_click="ignore",
+            width="stretch",
+        )
+        st.download_button(
+            "JSON",
+            lambda: sidecar_json(result),
+            _file_name(visit, "segmentation", "json"),
+            "application/json",
+            key="download_sidecar",
+            help="Sidecar of the mask, to keep beside it: model, input hashes, steps, notices, "
+            "label map, volumes, time of the run.",
+            on_click="ignore",
+        )
 
 
 def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState) -> None:
     """Offer the volumes, the slice in the viewer, a report, and all of it in one archive."""
-    study, mask = visit.intake.study, visit.mask or b""
-    scan = study.scans[shown.modality]
-    view = View(shown.plane, shown.voxel[shown.plane.array_axis(study.grid)])
+    result = _result(visit, segmentation)
+    view = View(shown.plane, shown.voxel[shown.plane.array_axis(segmentation.grid)])
+    typed_text = st.text_input(
+        "Patient reference (optional)",
+        max_chars=LONGEST_TYPED_TEXT,
+        key=f"reference_{visit.token}",
+        help="Printed on the PDF and kept nowhere else.",
+        autocomplete="off",
+    )
+    notes = ReportNotes(typed_text)
 
     def button(title: str, name: str, mime: str, make: Callable[[], bytes]) -> None:
         stem, extension = name.split(".")
@@ -47,25 +67,24 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
             width="stretch",
         )
 
-    button("Volumes (CSV)", "volumes.csv", "text/csv", lambda: volumes_csv(segmentation))
-    button(
-        "The slice shown (PNG)",
-        "slice.png",
-        "image/png",
-        lambda: slice_png(scan, segmentation.labels, view),
-    )
     button(
         "One-page report (PDF)",
         "report.pdf",
         "application/pdf",
-        lambda: report_pdf(segmentation, study, ReportNotes()),
+        lambda: report_pdf(result, notes),
     )
     button(
-        "Everything (ZIP)",
-        "study.zip",
-        "application/zip",
-        lambda: bundle_zip(segmentation, study, visit.intake.sha256, mask),
+        "The slice shown (PNG)",
+        "slice.png",
+        "image/png",
+        lambda: picture_png(result, shown.modality, view),
     )
+    button("Volumes (CSV)", "volumes.csv", "text/csv", lambda: volumes_csv(result))
+    button("Everything (ZIP)", "study.zip", "application/zip", lambda: bundle_zip(result, notes))
+
+
+def _result(visit: Visit, segmentation: Segmentation) -> Result:
+    return Result(visit.intake.study, segmentation, visit.intake.sha256, visit.mask or b"")
 
 
 def _file_name(visit: Visit, stem: str, extension: str) -> str:

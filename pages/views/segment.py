@@ -64,7 +64,7 @@ def show_result(visit: Visit, segmentation: Segmentation) -> None:
         title.markdown(f"#### {title_of(visit)}")
         volumes(segmentation, [wt, tc, et])
         with mask:
-            mask_button(visit)
+            mask_button(visit, segmentation)
         with more.popover("More", icon=":material/download:", width="stretch"):
             more_downloads(visit, segmentation, shown)
         with again:
