@@ -23,7 +23,7 @@ def has_gpu() -> bool:
 
 
 def precision() -> str:
-    """The Keras policy to train under: half the bits where the device is twice as fast with them."""
+    """The Keras policy to train under: half the bits where that is twice as fast."""
     if has_gpu():
         return "mixed_float16"
     if keras.backend.backend() == "torch":

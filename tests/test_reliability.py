@@ -1,0 +1,61 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.reliability import DiceRange, Reliability, reliability
+from utils.labels import Region
+
+
+def case(predicted_ml: float, reference_ml: float, dice: float) -> dict[str, Any]:
+    scores = {"predicted_ml": predicted_ml, "reference_ml": reference_ml, "dice": dice}
+    return {"regions": {region.name: scores for region in Region}}
+
+
+def test_nine_patients_give_nine_of_ten_by_their_largest_error() -> None:
+    cases = [case(9, 9, 0.9) for _ in range(8)] + [case(9, 19, 0.6)]
+    found = reliability(cases)
+    assert (found.cases, found.coverage) == (9, 0.9)
+    # the worst patient: (19 + 1) / (9 + 1) = 2; so (29 + 1) / 2 - 1 and (29 + 1) * 2 - 1
+    assert found.volume_interval_ml(Region.ET, 29) == pytest.approx((14, 59))
+    assert found.expected_dice(Region.WT) == DiceRange(0.9, 0.6, 0.9)
+
+
+def test_too_small_counts_like_too_large() -> None:
+    over, under = (reliability([case(*pair, 0.5)] * 9) for pair in ((9, 19), (19, 9)))
+    assert over.volume_interval_ml(Region.TC, 5) == under.volume_interval_ml(Region.TC, 5)
+
+
+def test_few_patients_promise_less() -> None:
+    assert reliability([case(1, 1, 1)] * 4).coverage == pytest.approx(0.8)
+
+
+def test_with_many_patients_the_worst_do_not_count() -> None:
+    # of 19 errors the ceil(20 * 0.9) = 18th smallest counts
+    found = reliability([case(9, 9, 0.9)] * 17 + [case(9, 19, 0.5), case(9, 99, 0.1)])
+    assert found.volume_interval_ml(Region.WT, 9) == pytest.approx((4, 19))
+    assert found.expected_dice(Region.WT).low == 0.5
+
+
+def test_a_volume_is_never_negative() -> None:
+    low, high = reliability([case(0, 9, 0)] * 9).volume_interval_ml(Region.ET, 0)
+    assert low == 0
+    assert high == pytest.approx(9)
+
+
+def test_the_promised_share_of_new_patients_lies_within() -> None:
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        truth = np.exp(rng.normal(3, 1, 10))
+        predicted = truth * np.exp(rng.normal(0, 0.3, 10))
+        known = [case(p, t, 0.5) for p, t in zip(predicted[1:], truth[1:], strict=True)]
+        low, high = reliability(known).volume_interval_ml(Region.WT, predicted[0])
+        inside.append(low <= truth[0] <= high)
+    assert 0.86 <= np.mean(inside) <= 0.95
+
+
+def test_it_is_a_plain_value() -> None:
+    assert reliability([case(1, 1, 1)]) == Reliability(
+        {region: [0.0] for region in Region}, {region: [1] for region in Region}
+    )
