@@ -28,7 +28,7 @@ from utils.labels import Region
 from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
-from utils.postprocess import labels_and_specks, specks_step
+from utils.postprocess import labels_and_specks, steps_taken
 from utils.preprocess import SPEC, preprocess
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
@@ -101,7 +101,7 @@ def segment(
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        (*_steps(study), specks_step(specks_ml)),
+        (*_steps(study), *steps_taken(specks_ml)),
         tuple(n.text for n in notices),
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
@@ -197,7 +197,6 @@ def _steps(study: Study) -> tuple[str, ...]:
     return (
         *steps,
         f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
-        "what the tumour core encloses within a slice counted as its necrosis",
     )
 
 

@@ -6,7 +6,7 @@ from utils.labels import Label
 from utils.postprocess import (
     labels_and_specks,
     labels_from,
-    specks_step,
+    steps_taken,
     with_closed_rings,
     without_specks,
 )
@@ -90,4 +90,4 @@ def test_a_full_head_without_background_loses_nothing() -> None:
     ],
 )
 def test_what_was_dropped_is_told_in_one_line(specks_ml: tuple[float, ...], told: str) -> None:
-    assert specks_step(specks_ml) == told
+    assert steps_taken(specks_ml)[-1] == told

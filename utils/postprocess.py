@@ -46,8 +46,16 @@ def labels_and_specks(
     return _split(labels, grid)
 
 
-def specks_step(specks_ml: Sequence[float]) -> str:
-    """Say in one line of provenance what was dropped, so that nobody has to guess."""
+def steps_taken(specks_ml: Sequence[float]) -> tuple[str, ...]:
+    """Say, for the provenance, what `labels_and_specks` did to a study."""
+    return (
+        f"a region wherever its probability is {THRESHOLD:g} or more",
+        "what the tumour core encloses within a slice counted as its necrosis",
+        _speck_step(specks_ml),
+    )
+
+
+def _speck_step(specks_ml: Sequence[float]) -> str:
     if not specks_ml:
         return f"no isolated finding below {SPECK_ML:g} mL to remove"
     volumes = ", ".join(f"{ml:.3f} mL" for ml in specks_ml[:MOST_SPECKS_LISTED])
