@@ -6,10 +6,12 @@ agrees with the committed one: a weights file is a program to whoever deserialis
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from model.config import TrainConfig, UNetConfig
 from utils.errors import ModelError
@@ -37,6 +39,8 @@ class ModelInfo:
         How it is built and how it was trained.
     cases : mapping of str to list of str
         Names of the training, validation and test cases.
+    temperatures : tuple of float
+        What each region's logits are divided by, see `model.calibration`.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ModelInfo:
     unet: UNetConfig
     training: TrainConfig
     cases: Mapping[str, list[str]]
+    temperatures: tuple[float, ...]
 
 
 def save_bundle(
@@ -53,6 +58,7 @@ def save_bundle(
     unet: UNetConfig,
     training: TrainConfig,
     cases: Mapping[str, list[str]],
+    temperatures: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> None:
     """Write a model that `read_bundle` accepts on another machine."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,7 @@ def save_bundle(
         "training": asdict(training),
         "preprocess": asdict(SPEC),
         "cases": dict(cases),
+        "temperatures": list(temperatures),
         "weights_sha256": _sha256(folder / WEIGHTS),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
@@ -81,22 +88,33 @@ def read_bundle(folder: Path) -> ModelInfo:
         digest = _sha256(folder / WEIGHTS)
         unet = UNetConfig.from_dict(config["unet"])
         training = TrainConfig.from_dict(config["training"])
-        expected, preprocess, cases = (config[k] for k in ("weights_sha256", "preprocess", "cases"))
+        expected, preprocess, cases, temperatures = (
+            config[k] for k in ("weights_sha256", "preprocess", "cases", "temperatures")
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(folder, f"is incomplete or damaged: {error}") from error
     if digest != expected:
         raise _broken(folder, f"holds other weights than {CONFIG} names")
     if preprocess != asdict(SPEC):
         raise _broken(folder, "was trained on scans that were prepared differently")
-    return ModelInfo(folder.name, folder / WEIGHTS, digest, unet, training, cases)
+    return ModelInfo(
+        folder.name, folder / WEIGHTS, digest, unet, training, cases, tuple(temperatures)
+    )
 
 
 def load_model(info: ModelInfo) -> "keras.Model":
-    """Build the network and fill in its weights."""
-    from model.unet import build_unet  # Keras: seconds, and not needed to read a model's papers
+    """Build the network, fill in its weights and calibrate its probabilities."""
+    from model.unet import (
+        LOGITS,
+        build_unet,
+    )  # Keras: seconds, and not needed to read a model's papers
 
     model = build_unet(info.unet)
     model.load_weights(info.weights)
+    last = model.get_layer(LOGITS)
+    kernel, bias = last.get_weights()  # (2, 2, 2, regions, width), (regions,)
+    scale = np.array(info.temperatures, np.float32)
+    last.set_weights([kernel / scale[:, None], bias / scale])
     return model
 
 

@@ -31,11 +31,14 @@ class TrainConfig(_Strict):
 
     seed: int = 0
     folds: int = 5  # patients are dealt into this many parts
-    fold: int = 0  # the part that training never sees; the figures come from it
+    # the part that training never sees; the figures come from it. -1: every patient trains
+    fold: int = 0
     validation_patients: int = 3  # of the rest: they decide when to stop
+    started_from: str = ""  # SHA-256 of the weights training began with; empty: random ones
     crop: tuple[int, int, int] = (96, 112, 96)  # voxels of 1 mm, cut from the brain's box
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
     head_epochs: int = 6
+    head_share: float = 0.0  # share of whole heads in the epochs before
     cube_batch: int = 4  # lesion cubes in a step that trains on cubes
     cube_share: float = 0.35  # share of such steps
     steps_per_epoch: int = 50
@@ -44,3 +47,4 @@ class TrainConfig(_Strict):
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-4
     ema_momentum: float = 0.995  # the averaged weights are the ones evaluated and shipped
+    compiled: bool = False  # a quarter faster under torch, after a minute and a C++ compiler's work

@@ -145,15 +145,21 @@ def label_coding(case: str) -> LabelCoding:
 
 
 def split(cases: Sequence[Case], config: TrainConfig) -> Split:
-    """Deal the patients into folds, the same way on every machine and for every order of cases."""
+    """Deal the patients into folds, the same way on every machine and for every order of cases.
+
+    Without a fold (-1) nobody is tested on; the validation patients then train as well: what is
+    measured on them says that training works, not how well.
+    """
     patients = sorted(
         {c.patient for c in cases}, key=lambda p: sha256(f"{config.seed} {p}".encode()).digest()
     )
-    test = set(patients[config.fold :: config.folds])
+    everyone = config.fold < 0
+    test = set() if everyone else set(patients[config.fold :: config.folds])
     rest = [p for p in patients if p not in test]
     validation = set(rest[: config.validation_patients])
+    unseen = set() if everyone else test | validation
     return Split(
-        tuple(c for c in cases if c.patient not in test | validation),
+        tuple(c for c in cases if c.patient not in unseen),
         tuple(c for c in cases if c.patient in validation),
         tuple(c for c in cases if c.patient in test),
     )

@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.augment import Sample, crop_sample, cube_sample
-from model.bundle import save_bundle
+from model.bundle import read_bundle, save_bundle
+from model.calibration import temperatures
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
-from model.device import has_gpu
+from model.device import precision
 from model.losses import dice_cross_entropy
 from model.predict import EXIT_REFUSED, as_network, window_mean
 from model.unet import build_unet
@@ -37,13 +38,15 @@ from utils.segmentation import CERTAIN
 LOG = logging.getLogger(__name__)
 HISTORY, CURVE = "history.csv", "learning_curve.png"
 CHECKPOINT, BEST, PAPERS = "checkpoint.weights.h5", "best.weights.h5", "run.json"
-FREE_TO_CHANGE = {"epochs", "head_epochs", "patience"}
+FREE_TO_CHANGE = {"epochs", "head_epochs", "patience", "compiled"}
 
 Row = dict[str, float]
 
 
-def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
-    """Train one network and save it as a model folder."""
+def train(
+    data: Path, out: Path, unet: UNetConfig, config: TrainConfig, *, start: Path | None = None
+) -> None:
+    """Train one network and save it as a model folder; `start` is a model folder to go on from."""
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     parts = split(find_cases(data), config)
@@ -52,10 +55,11 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
     samples = Samples(data, parts, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
-    if has_gpu():
-        keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy(precision())
     model = build_unet(unet)
-    model.compile(optimizer=_optimizer(config), loss=dice_cross_entropy)
+    if start is not None:
+        config = _started(model, start, unet, config, parts)
+    model.compile(_optimizer(config), dice_cross_entropy, jit_compile=config.compiled)
     averaged = keras.callbacks.SwapEMAWeights()
     averaged.set_model(model)
 
@@ -73,9 +77,15 @@ def train(data: Path, out: Path, unet: UNetConfig, config: TrainConfig) -> None:
         raw_weights.replace(out / CHECKPOINT)
         _log_epoch(rows, config.epochs)
 
+    keras.mixed_precision.set_global_policy("float32")
     shipped = build_unet(unet)  # without the state of the optimizer
     shipped.load_weights(out / BEST)
-    save_bundle(shipped, out, unet, config, _names(parts))
+    # nothing can be learnt about a network's doubt from patients it was trained on
+    if config.fold >= 0:
+        doubt = _temperatures(shipped, validation, config)
+    else:
+        doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
+    save_bundle(shipped, out, unet, config, _names(parts), doubt)
     plot_learning_curve(out)
 
 
@@ -98,7 +108,8 @@ class Samples:
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """(N, i, j, k, 4) inputs and (N, i, j, k, 3) regions of one step."""
         rng = np.random.default_rng((self.config.seed, epoch, step))
-        if epoch >= self.config.epochs - self.config.head_epochs:
+        last = epoch >= self.config.epochs - self.config.head_epochs
+        if last or rng.random() < self.config.head_share:
             samples = [crop_sample(self._case(rng), self.config.head, rng)]
         elif self.cubes is not None and rng.random() < self.config.cube_share:
             samples = self._cube_samples(self.cubes, rng)
@@ -128,6 +139,24 @@ def plot_learning_curve(out: Path) -> None:
     right.set(xlabel="epoch", ylabel="Dice of the validation patients", ylim=(0, 1))
     right.legend()
     figure.savefig(out / CURVE, dpi=120)
+
+
+def _started(
+    model: keras.Model, start: Path, unet: UNetConfig, config: TrainConfig, parts: Split
+) -> TrainConfig:
+    """Fill in the weights of another training that saw nobody whom this one is tested on."""
+    info = read_bundle(start)
+    seen = {*info.cases["train"], *info.cases["validation"]}
+    tested = {case.name for case in parts.test}
+    if leaked := sorted(seen & tested):
+        raise UserError(
+            f"{start} was trained on {', '.join(leaked)}, which this training must not see. "
+            "Start from a model of the same fold."
+        )
+    if info.unet != unet:
+        raise UserError(f"{start} is {info.unet}, this training is {unet}. They must be equal.")
+    model.load_weights(info.weights)
+    return replace(config, started_from=info.sha256)
 
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
@@ -164,15 +193,33 @@ def _patient_dice(
     model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> NDArray[np.float64]:
     """(3,) mean Dice of whole patients, by the windows that the app uses."""
-    network = as_network(model, config)
+    found = [
+        _dice(stored >= THRESHOLD * CERTAIN, regions_of(np.asarray(case.labels)))
+        for case, stored in zip(cases, _predicted(model, cases, config), strict=True)
+    ]
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _temperatures(
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+) -> tuple[float, ...]:
+    truths = [regions_of(np.asarray(case.labels)) for case in cases]
+    return temperatures(_predicted(model, cases, config), truths)
+
+
+def _predicted(
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+) -> list[NDArray[np.uint8]]:
+    """(i, j, k, 3) stored probabilities of each case."""
+    # a model of its own, never compiled: compiling another shape costs more than it gives
+    network = as_network(keras.Model(model.inputs, model.outputs), config)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
         padding = [(0, max(0, h - n)) for h, n in zip(config.head, shape, strict=True)]
         stored = window_mean(np.pad(images, [*padding, (0, 0)]), network)
-        inside = stored[tuple(slice(n) for n in shape)] >= THRESHOLD * CERTAIN
-        found.append(_dice(inside, regions_of(np.asarray(case.labels))))
-    return np.asarray(np.mean(found, axis=0))
+        found.append(stored[tuple(slice(n) for n in shape)])
+    return found
 
 
 def _dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -260,6 +307,7 @@ def main() -> int:
         "default": [],
         "metavar": "KEY=VALUE",
     }
+    parser.add_argument("--start", type=Path, help="a model folder to start from")
     parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
@@ -267,7 +315,7 @@ def main() -> int:
     try:
         unet = UNetConfig.from_dict(dict(arguments.unet))
         config = TrainConfig.from_dict(dict(arguments.train))
-        train(arguments.data, arguments.out, unet, config)
+        train(arguments.data, arguments.out, unet, config, start=arguments.start)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED

@@ -7,6 +7,9 @@ from model.config import UNetConfig
 from utils.labels import Region
 from utils.study import Modality
 
+LOGITS = "unfold"
+"""The layer whose outputs are the regions' logits."""
+
 
 def build_unet(config: UNetConfig) -> keras.Model:
     """Build an untrained U-Net.
@@ -40,7 +43,7 @@ def build_unet(config: UNetConfig) -> keras.Model:
         x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
         x = _convolve(x, width, f"up{level}")
 
-    x = layers.Conv3DTranspose(len(Region), 2, strides=2, name="unfold")(x)
+    x = layers.Conv3DTranspose(len(Region), 2, strides=2, name=LOGITS)(x)
     # float32 whatever the policy: half precision cannot hold a small log-probability
     outputs = layers.Activation("sigmoid", dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="unet")

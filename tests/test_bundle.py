@@ -43,6 +43,21 @@ def test_a_saved_model_predicts_the_same_after_loading(bundle: Path) -> None:
     np.testing.assert_array_equal(first, again)
 
 
+def test_temperatures_divide_the_logits_and_leave_the_mask_alone(
+    trained: Path, tmp_path: Path
+) -> None:
+    def logits(probabilities: np.ndarray) -> np.ndarray:
+        return np.log(probabilities) - np.log1p(-probabilities)
+
+    plain = load_model(read_bundle(trained))
+    save_bundle(plain, tmp_path / "hot", TINY, TrainConfig(), CASES, (2, 1, 0.5))
+    hot = load_model(read_bundle(tmp_path / "hot"))
+    scans = np.random.default_rng(0).random((1, 16, 16, 16, 4), np.float32)
+    before, after = (logits(model.predict_on_batch(scans)) for model in (plain, hot))
+    np.testing.assert_allclose(after, before / [2, 1, 0.5], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(after > 0, before > 0)
+
+
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
     (bundle / file).unlink()

@@ -82,6 +82,29 @@ def test_a_training_is_not_resumed_with_other_patients(data: Path, tmp_path: Pat
         train(data, out, TINY, replace(one_epoch, fold=1))
 
 
+def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
+    data: Path, tmp_path: Path
+) -> None:
+    one_epoch = replace(SHORT, epochs=1, learning_rate=0.0)
+    train(data, tmp_path / "first", TINY, one_epoch)
+    first = read_bundle(tmp_path / "first")
+    train(data, tmp_path / "everyone", TINY, replace(one_epoch, fold=-1), start=tmp_path / "first")
+    info = read_bundle(tmp_path / "everyone")
+    assert info.training.started_from == first.sha256
+    assert (len(info.cases["train"]), info.cases["test"]) == (6, [])
+    assert info.temperatures == first.temperatures  # doubt is learnt from unseen patients only
+    scans = np.random.default_rng(0).random((16, 20, 16, 4), np.float32)
+    np.testing.assert_allclose(
+        load_network(tmp_path / "everyone").run(scans),
+        load_network(tmp_path / "first").run(scans),
+        atol=1e-6,
+    )
+    with pytest.raises(UserError, match="must not see"):
+        train(data, tmp_path / "leak", TINY, one_epoch, start=tmp_path / "everyone")
+    with pytest.raises(UserError, match="must be equal"):
+        train(data, tmp_path / "other", replace(TINY, width=6), one_epoch, start=tmp_path / "first")
+
+
 def test_training_lowers_the_loss_and_stops_when_nothing_gets_better(
     data: Path, tmp_path: Path
 ) -> None:
