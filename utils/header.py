@@ -16,9 +16,9 @@ from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
 from utils.upload import refuse
 
-MAX_VOXELS = 20_000_000
-MAX_BYTES = 100_000_000
-"""Four scans within both limits are read and compared in 1 GB of memory and 5 s."""
+MAX_VOXELS = 54_000_000
+MAX_BYTES = 110_000_000
+"""Four scans within both limits, e.g. of 512 x 512 x 200 voxels, are checked in 1 GB of memory."""
 
 MAX_AXIS = 2048
 MIN_AXIS = 16

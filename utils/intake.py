@@ -196,9 +196,11 @@ def read_scan(modality: Modality, name: str, data: bytes) -> Reading:
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         volume, notices = read_nifti(data, subject)
+        notices += scan_doubts(modality, volume, subject)
     except UserError as error:
         return Reading(modality, sha256, None, error=error)
-    notices += scan_doubts(modality, volume, subject)
+    except MemoryError:
+        return Reading(modality, sha256, None, error=_too_large_here(subject))
     stated = next(iter(assign([name])), modality)
     if stated is not modality:
         text = f"{subject}: the file name says {stated.title}; check that it is in the right slot."
@@ -331,6 +333,13 @@ def _read_file(modality: Modality, path: Path) -> Reading:
         reason = "the file cannot be opened"
     error = UnreadableVolumeError(f"{subject}: {reason}. Check the file and try again.")
     return Reading(modality, "", None, error=error)
+
+
+def _too_large_here(subject: str) -> UnreadableVolumeError:
+    return UnreadableVolumeError(
+        f"{subject}: this computer has not enough free memory for a scan of this size. Close other "
+        "programs, or resample the four scans to 1 mm."
+    )
 
 
 def _missing(modalities: frozenset[Modality]) -> MissingModalityError:

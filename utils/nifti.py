@@ -70,7 +70,7 @@ def read_nifti(
     if labels:
         return Volume(values, header.grid), notices
     values, repairs = repair(values, subject, scaled=header.scaled)
-    return Volume(values, header.grid), (*notices, *repairs)
+    return Volume.compact(values, header.grid), (*notices, *repairs)
 
 
 def write_labels(labels: NDArray[np.uint8], grid: Grid) -> bytes:
@@ -164,8 +164,8 @@ def _read_with_nibabel(path: Path) -> tuple[NDArray[np.generic], NDArray[np.floa
     return np.asanyarray(image.dataobj), np.asarray(image.affine)  # type: ignore[attr-defined]
 
 
-def _read_with_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Values in (I, J, K, ...) order as float32, and the affine in RAS+."""
+def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Values in (I, J, K, ...) order, and the affine in RAS+."""
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))
@@ -175,10 +175,17 @@ def _read_with_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]
     affine = np.eye(4)
     affine[:3, :3] = direction * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    return _as_float32(SimpleITK.GetArrayViewFromImage(image).T), _LPS_TO_RAS @ affine
+    # a copy in the file's own type: as float32 four large scans would not fit into memory
+    return SimpleITK.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine
 
 
-def _same_values(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+def _same_values(first: NDArray[np.float32], second: NDArray[np.generic]) -> bool:
+    """Compare slice by slice: copies of a whole volume are large."""
+    slices = range(first.shape[-1])
+    return all(_same_slice(first[..., k], _as_float32(second[..., k])) for k in slices)
+
+
+def _same_slice(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
     if np.array_equal(first, second):
         return True
     finite = np.isfinite(first)  # ITK reads NaN and infinity as 0; what they mean `repair` decides

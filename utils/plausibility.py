@@ -53,7 +53,7 @@ second term is what four scans of pure noise can reach."""
 
 def scan_doubts(modality: Modality, scan: Volume, subject: str) -> tuple[Notice, ...]:
     """Reasons to think that one scan is not what the network was trained on; each needs consent."""
-    head = scan.values != 0
+    head = scan.stored != 0
     if _has_skull(modality, scan, head):
         text = (
             f"{subject}: skull and scalp seem to be present; the network was trained on brains "
@@ -105,7 +105,7 @@ def duplicate_errors(scans: Mapping[Modality, Volume]) -> tuple[ImplausibleStudy
             f"Choose the right file for {a.title} or for {b.title}."
         )
         for a, b in combinations(scans, 2)
-        if np.array_equal(scans[a].values, scans[b].values)
+        if np.array_equal(scans[a].stored, scans[b].stored)
     )
 
 
@@ -115,7 +115,7 @@ def odd_outline(scans: Mapping[Modality, Volume]) -> tuple[Modality, float]:
     Overlap is intersection over union. One patient's four brains all agree; if the scans of two
     patients are mixed, one against three or two against two, some pair does not.
     """
-    brains = {m: scan.values != 0 for m, scan in scans.items()}
+    brains = {m: scan.stored != 0 for m, scan in scans.items()}
     overlaps: dict[Modality, list[float]] = {m: [] for m in scans}
     for a, b in combinations(brains, 2):
         union = np.count_nonzero(brains[a] | brains[b])
@@ -181,10 +181,15 @@ class _Contrasts:
 def _brain_samples(scans: Mapping[Modality, Volume]) -> NDArray[np.float32]:
     """(4, n) values well inside the brain, where partial volume is rare."""
     step = 2 if scans[Modality.T1].values.size > MANY_VOXELS else 1
-    thinned = [scans[m].values[::step, ::step, ::step] for m in Modality]
+    thinned = [_thinned(scans[m], step) for m in Modality]
     brain = np.all([values != 0 for values in thinned], axis=0)
     brain = ndimage.binary_erosion(brain, iterations=2)
     return np.stack([values[brain] for values in thinned])
+
+
+def _thinned(scan: Volume, step: int) -> NDArray[np.float32]:
+    """Every `step`-th voxel along each axis, as numbers to calculate with."""
+    return scan.stored[::step, ::step, ::step].astype(np.float32)
 
 
 def _has_skull(modality: Modality, scan: Volume, head: NDArray[np.bool_]) -> bool:
@@ -196,7 +201,7 @@ def _has_skull(modality: Modality, scan: Volume, head: NDArray[np.bool_]) -> boo
 
 def _scalp_contrast(scan: Volume, head: NDArray[np.bool_]) -> float:
     """Median of the outermost layer over the median inside; fat makes a scalp bright in T1."""
-    values, thinned = scan.values[::2, ::2, ::2], head[::2, ::2, ::2]
+    values, thinned = _thinned(scan, 2), head[::2, ::2, ::2]
     inside = ndimage.binary_erosion(thinned)
     layer = thinned & ~inside
     if not inside.any() or not layer.any():

@@ -16,7 +16,7 @@ from utils.study import Modality, Study
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
 MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
 Box = tuple[slice, slice, slice]
-Scalar = TypeVar("Scalar", np.float32, np.uint8)
+Scalar = TypeVar("Scalar", np.float32, np.uint8, np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,12 @@ def preprocess(
     ImplausibleStudyError
         If what is not zero is larger than any head.
     """
-    images = _reorient(study.stack(), study.grid.orientation, SPEC.orientation)
-    brain = (images != 0).any(axis=-1)
+    brain = np.zeros(study.grid.shape, np.bool_)
+    for scan in study.scans.values():
+        brain |= scan.stored != 0
+    brain = _reorient(brain, study.grid.orientation, SPEC.orientation)
     box = _bounding_box(brain)
-    scaled = _minmax(images[box], brain[box])
+    scaled = _minmax(_cropped(study, box), brain[box])
     zoom = _zoom(study.grid)
     size = tuple(max(1, round(n * z)) for n, z in zip(scaled.shape[:3], zoom, strict=True))
     if np.prod(size, dtype=float) > MAX_RESAMPLED_VOXELS:
@@ -120,6 +122,15 @@ def preprocess(
         scaled = np.stack([_resample(c, zoom, size) for c in np.moveaxis(scaled, -1, 0)], axis=-1)
     padding = [(0, max(0, least - n)) for n, least in zip(size, smallest, strict=True)]
     return np.pad(scaled, [*padding, (0, 0)]), placement
+
+
+def _cropped(study: Study, box: Box) -> NDArray[np.float32]:
+    """(i, j, k, 4) box in the network's orientation; large scans are mostly air, never copied."""
+    turned = (
+        _reorient(scan.values, study.grid.orientation, SPEC.orientation)
+        for scan in study.scans.values()
+    )
+    return np.stack([values[box] for values in turned], axis=-1)
 
 
 def _minmax(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
