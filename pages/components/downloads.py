@@ -84,7 +84,7 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
 
 
 def _result(visit: Visit, segmentation: Segmentation) -> Result:
-    return Result(visit.intake.study, segmentation, visit.intake.sha256, visit.mask or b"")
+    return Result(visit.intake.study, segmentation, visit.intake.sha256, visit.shown_mask or b"")
 
 
 def _file_name(visit: Visit, stem: str, extension: str) -> str:

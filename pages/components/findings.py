@@ -1,26 +1,69 @@
-"""What was found in the study on screen: volumes, and what to know before trusting them."""
+"""What was found in the study on screen, how far it can be trusted, and where to look."""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from string import ascii_lowercase
+
+import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.session import Visit
-from utils.labels import TUMOUR_LABELS, Region
-from utils.measure import region_volumes_ml
+from model.predict import DEFAULT_MODEL
+from model.reliability import Reliability, read_reliability
+from pages.components.correct import differences
+from pages.components.session import Visit, current_visit, memo, recall
+from pages.components.viewer import LookAt
+from pages.components.viewer.encode import DisplayGrid
+from utils.burden import Burden, burden
+from utils.cohort import cohort
+from utils.correct import NO_EDITS, removal_of
+from utils.doubt import doubtful_slices
+from utils.grid import Grid
+from utils.labels import TUMOUR_LABELS, Label, Region
+from utils.measure import (
+    MEASURABLE_MM,
+    Diameters,
+    Lesion,
+    Side,
+    label_volumes_ml,
+    midline_x_mm,
+    region_volumes_ml,
+)
+from utils.plane import Plane
+from utils.postprocess import SPECK_ML
 from utils.segmentation import Segmentation
+from utils.study import Modality, Study
+
+MOST_LESIONS = 8
+LEAST_ML = 0.1  # what is smaller is not shown as 0.0
+WHOLE_ML = 10.0  # from here on a range is told without decimals
+
+_SIDES = {
+    Side.LEFT: "left hemisphere",
+    Side.RIGHT: "right hemisphere",
+    Side.MIDLINE: "at the midline",
+    None: "",
+}
+_WIDTHS = (0.7, 1.5, 1.3, 1, 1, 1, 1.2, 1.2, 1.3, 1.5)
+_TITLES = (
+    *("Lesion", "Where", "Centroid, mm", "Volume", "Core", "Enhancing", "Extent, mm"),
+    *("Diameters", "Product", ""),
+)
 
 
-def volumes(segmentation: Segmentation, columns: list[DeltaGenerator]) -> None:
+def volumes(visit: Visit, segmentation: Segmentation, columns: Sequence[DeltaGenerator]) -> None:
     """Show one number a region, each in a column of its own."""
     found = region_volumes_ml(segmentation.labels, segmentation.grid)
     for column, (region, volume_ml) in zip(columns, found.items(), strict=True):
+        parts = " + ".join(label.title for label in TUMOUR_LABELS if label in region.value)
         column.metric(
             region.title,
-            "none found"
-            if not volume_ml
-            else f"{volume_ml:.1f} mL"
-            if volume_ml >= 0.1
-            else "< 0.1 mL",
-            help=" + ".join(label.title for label in TUMOUR_LABELS if label in region.value),
+            millilitres(volume_ml),
+            _likely(visit, region, volume_ml),
+            delta_color="off",
+            delta_arrow="off",
+            help=f"{parts}. {_where_from(visit)}",
         )
 
 
@@ -28,9 +71,67 @@ def remarks(visit: Visit, segmentation: Segmentation) -> None:
     """Show what must be known before the result is trusted."""
     if not Region.WT.mask(segmentation.labels).any():
         st.info("No tumour was found. That is no proof that there is none: look at the scans.")
+    if visit.edits != NO_EDITS:
+        st.caption(
+            f":material/edit: Corrected by you; against the model's own mask: "
+            f"{differences(visit, segmentation)}."
+        )
     for notice in visit.intake.notices:
         if notice.consent:
             st.warning(notice.text, icon=":material/warning:")
+
+
+def lesion_table(visit: Visit, segmentation: Segmentation) -> None:
+    """List the lesions, largest first; a click shows one in the viewer or takes it out."""
+    found: Burden = memo(("burden", visit.edits), lambda: _burden(visit, segmentation))
+    if not found.lesions:
+        return
+    with st.container(gap="xxsmall"):
+        for column, title in zip(st.columns(_WIDTHS, gap="xsmall"), _TITLES, strict=True):
+            column.caption(title)
+        for lesion in found.lesions[:MOST_LESIONS]:
+            for row in _rows(lesion, found.foci_in(lesion)):
+                _draw(row, segmentation.grid, alone=len(found.lesions) == 1)
+    st.caption(" ".join([*_rest(found), _products(found)]))
+
+
+def volume_table(visit: Visit, segmentation: Segmentation) -> None:
+    """Show every volume, beside it how far it may be off or what was changed, and the cohort."""
+    compared = cohort()
+    titles, beside = _beside(visit)
+    rows = [("", "Volume", *titles, "Larger than")]
+    for region, ml in region_volumes_ml(segmentation.labels, segmentation.grid).items():
+        share = f"{compared.share_below(region, ml):.0%}" if ml else ""
+        rows.append((region.title, millilitres(ml), *beside(region, ml), share))
+    for label, ml in label_volumes_ml(segmentation.labels, segmentation.grid).items():
+        if label is not Label.ET:  # is a region too
+            rows.append((label.title, millilitres(ml), *("" for _ in titles), ""))
+    rows.insert(1, (":--", *("--:" for _ in rows[0][1:])))
+    st.markdown("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    st.caption(
+        f"Larger than in this share of {compared.patients} {compared.title} patients. "
+        f"{_where_from(visit)}"
+    )
+
+
+def where_to_look(visit: Visit, segmentation: Segmentation) -> None:
+    """Offer the slices on which the model expects most to be wrong, one click each."""
+    doubtful = memo(("doubt",), lambda: doubtful_slices(segmentation))
+    if not doubtful:
+        return
+    display = DisplayGrid.of(segmentation.grid)
+    with st.container(gap="xxsmall"):
+        st.markdown("**Where to look**", help="The slices on which the model expects most errors.")
+        for position, slice_ in enumerate(doubtful):
+            axial = display.display_voxel(slice_.voxel)[Plane.AXIAL.value] + 1  # the viewer's count
+            st.button(
+                f"Axial {axial}: {slice_.expected_error_ml:.1f} mL in doubt",
+                key=f"doubt_{position}",
+                on_click=_look_at,
+                args=(slice_.voxel,),
+                type="tertiary",
+                icon=":material/my_location:",
+            )
 
 
 def provenance(visit: Visit, segmentation: Segmentation) -> None:
@@ -43,3 +144,211 @@ def provenance(visit: Visit, segmentation: Segmentation) -> None:
             f"Model {made_by.model_id}, weights {made_by.weights_sha256[:12]}, "
             f"{made_by.runtime}, {made_by.seconds:.1f} s."
         )
+
+
+def millilitres(volume_ml: float) -> str:
+    """Write a volume; nothing and next to nothing are told apart."""
+    if not volume_ml:
+        return "none found"
+    return f"{volume_ml:.1f} mL" if volume_ml >= LEAST_ML else f"< {LEAST_ML} mL"
+
+
+@cache
+def _reliability() -> Reliability | None:
+    """Errors of the shipped model; None if its figures hold too few to say."""
+    try:
+        return read_reliability(DEFAULT_MODEL)
+    except KeyError:  # measured before the cases it was tuned on were kept
+        return None
+
+
+def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tuple[str, ...]]]:
+    """Titles and cells of the columns beside a region's volume."""
+    known, model = _reliability(), visit.segmentation
+    if model is not None and visit.edits != NO_EDITS:
+        before = region_volumes_ml(model.labels, model.grid)
+        return ("Model's own",), lambda region, _: (millilitres(before[region]),)
+    if known is None:
+        return (), lambda _, __: ()
+    return ("Likely", "Expected Dice"), lambda region, ml: (
+        _range(known, region, ml),
+        "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region)),
+    )
+
+
+def _range(known: Reliability, region: Region, volume_ml: float) -> str:
+    low, high = known.volume_interval_ml(region, volume_ml)
+    return f"{low:.0f} to {high:.0f} mL" if high >= WHOLE_ML else f"{low:.1f} to {high:.1f} mL"
+
+
+def _likely(visit: Visit, region: Region, volume_ml: float) -> str | None:
+    """Range of the true volume; of a corrected mask the model's errors say nothing."""
+    known = _reliability()
+    if known is None or visit.edits != NO_EDITS:
+        return None
+    return f"likely {_range(known, region, volume_ml)}"
+
+
+def _where_from(visit: Visit) -> str:
+    """Say what the likely range rests on, where one is shown."""
+    known = _reliability()
+    if known is None or visit.edits != NO_EDITS:
+        return ""
+    return (
+        f"Likely: holds the true value in {known.coverage:.0%} of comparable cases, by the errors "
+        f"on {known.cases} patients the network never saw."
+    )
+
+
+def _burden(visit: Visit, segmentation: Segmentation) -> Burden:
+    study = visit.intake.study
+    midline_mm = memo(("midline",), lambda: _midline_mm(study))
+    return burden(segmentation.labels, segmentation.grid, midline_mm)
+
+
+def _midline_mm(study: Study) -> float | None:
+    head = study.scans[Modality.FLAIR].values != 0
+    return midline_x_mm(head, study.grid) if head.any() else None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the lesion table: a lesion of the whole tumour, or a focus of its core."""
+
+    name: str
+    part: Lesion
+    region: Region
+    cells: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Tells the line's buttons from all others."""
+        return f"{self.region.name}_{self.part.number}"
+
+
+def _rows(lesion: Lesion, foci: Sequence[Lesion]) -> Iterator[_Row]:
+    """Yield one row; more if the lesion holds several foci that a reader would measure."""
+    foci = [focus for focus in foci if _worth_a_row(focus)]
+    measured = (f"{len(foci)} foci", "") if len(foci) > 1 else _measured(lesion.diameters)
+    whole = millilitres(lesion.volume_ml)
+    core = millilitres(lesion.volumes_ml[Region.TC])
+    yield _Row(str(lesion.number), lesion, Region.WT, (whole, core, *_sizes(lesion), *measured))
+    if len(foci) > 1:
+        for letter, focus in zip(ascii_lowercase, foci, strict=False):
+            core = millilitres(focus.volume_ml)
+            cells = ("", core, *_sizes(focus), *_measured(focus.diameters))
+            yield _Row(f"{lesion.number}{letter}", focus, Region.TC, cells)
+
+
+def _worth_a_row(focus: Lesion) -> bool:
+    diameters = focus.diameters
+    return diameters is not None and (diameters.measurable or focus.volume_ml >= SPECK_ML)
+
+
+def _sizes(part: Lesion) -> tuple[str, str]:
+    """Enhancing volume and extent."""
+    extent = " × ".join(f"{mm:.0f}" for mm in part.extent_mm)
+    return millilitres(part.volumes_ml[Region.ET]), extent
+
+
+def _measured(diameters: Diameters | None) -> tuple[str, str]:
+    """Diameters and their product."""
+    if diameters is None:
+        return "", ""
+    product = f"{diameters.product_mm2:.0f} mm²" if diameters.measurable else "not measurable"
+    return f"{diameters.longest_mm:.0f} × {diameters.perpendicular_mm:.0f} mm", product
+
+
+def _draw(row: _Row, grid: Grid, *, alone: bool) -> None:
+    """Draw one line of the table with its buttons."""
+    first, *middle, last = st.columns(_WIDTHS, gap="xsmall", vertical_alignment="center")
+    first.button(
+        row.name,
+        key=f"look_{row.key}",
+        icon=":material/my_location:",
+        type="tertiary",
+        help=f"Show {row.name} in the viewer",
+        on_click=_look_at,
+        args=(_voxel_of(row.part, grid),),
+    )
+    cells = (_SIDES[row.part.side], _centroid(row.part), *row.cells)
+    for column, cell in zip(middle, cells, strict=True):
+        column.markdown(cell)
+    with last.container(horizontal=True, gap="small"):
+        _act("Remove", row, _remove, "Takes it out of the mask; undo under *Correct*")
+        if not alone and row.region is Region.WT:
+            _act("Only", row, _keep_only, "Takes all other lesions out of the mask")
+
+
+def _act(title: str, row: _Row, act: Callable[[str, int], None], explained: str) -> None:
+    st.button(
+        title,
+        key=f"{title.lower()}_{row.key}",
+        type="tertiary",
+        help=explained,
+        on_click=act,
+        args=(row.region.name, row.part.number),
+    )
+
+
+def _centroid(part: Lesion) -> str:
+    """Position in the file's own millimetres, as the viewer tells it: L 32, A 14, S 40."""
+    return ", ".join(
+        f"{ends[mm < 0]} {abs(mm):.0f}"
+        for mm, ends in zip(part.centroid_mm, ("RL", "AP", "SI"), strict=True)
+    )
+
+
+def _voxel_of(part: Lesion, grid: Grid) -> tuple[int, int, int]:
+    """Where to look at a part: the middle of its longest diameter, or of itself."""
+    if part.diameters:
+        middle = np.mean(part.diameters.longest_ends, axis=0)
+    else:
+        inverse = np.linalg.inv(grid.affine)
+        middle = inverse[:3, :3] @ part.centroid_mm + inverse[:3, 3]
+    i, j, k = np.clip(np.rint(middle), 0, np.array(grid.shape) - 1).astype(int).tolist()
+    return i, j, k
+
+
+def _rest(found: Burden) -> Iterator[str]:
+    """Say what the table leaves out."""
+    rest = found.lesions[MOST_LESIONS:]
+    if rest:
+        volume_ml = sum(lesion.volume_ml for lesion in rest)
+        yield f"And {len(rest)} smaller ones, {millilitres(volume_ml)} in all."
+
+
+def _products(found: Burden) -> str:
+    """Sum up as RANO does."""
+    count = len(found.measurable)
+    rule = f"both diameters {MEASURABLE_MM:.0f} mm or more, on the axial slice with most of it"
+    if not count:
+        return f"No measurable enhancing focus ({rule})."
+    foci = "1 measurable enhancing focus" if count == 1 else f"{count} measurable enhancing foci"
+    return f"Sum of products: {found.product_sum_mm2:.0f} mm², {foci} ({rule})."
+
+
+def _look_at(voxel: tuple[int, int, int]) -> None:
+    visit = current_visit()
+    if visit is not None:
+        visit.look_at = LookAt(voxel, Plane.AXIAL)
+
+
+def _remove(region_name: str, number: int) -> None:
+    _take_out(Region[region_name], lambda part: part.number == number)
+
+
+def _keep_only(region_name: str, number: int) -> None:
+    _take_out(Region[region_name], lambda part: part.number != number)
+
+
+def _take_out(region: Region, condemned: Callable[[Lesion], bool]) -> None:
+    """Remove the parts of a region that are condemned, as they are shown now."""
+    visit = current_visit()
+    if visit is None or visit.shown is None:
+        return
+    found: Burden | None = recall(("burden", visit.edits))
+    parts = () if found is None else found.lesions if region is Region.WT else found.foci
+    labels = visit.shown.labels
+    removals = [removal_of(part, labels, region) for part in parts if condemned(part)]
+    visit.history = visit.history.do(visit.edits.without(removals))

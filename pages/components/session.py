@@ -13,6 +13,7 @@ import streamlit as st
 from pages.components.engine import Job
 from pages.components.expiry import forget_files
 from pages.components.viewer import LookAt, forget_session
+from utils.correct import NO_EDITS, Edits, History
 from utils.intake import Intake
 from utils.segmentation import Segmentation
 
@@ -35,11 +36,19 @@ class Visit:
     job : Job or None
         The segmentation under way.
     segmentation : Segmentation or None
-        Its result.
+        Its result: the model's own, never changed.
     mask : bytes or None
         The result as a file, once it has been written and verified.
     look_at : LookAt or None
         Where the page last sent the reader.
+    history : History
+        The reader's corrections, and the way back and forth between them.
+    revision : int
+        Counts the changes of the corrections that did not come from their own widgets.
+    edited : Segmentation or None
+        What the corrections make of the result; None without any.
+    edited_mask : bytes or None
+        That as a file, once it has been written and verified.
     """
 
     intake: Intake
@@ -49,6 +58,25 @@ class Visit:
     segmentation: Segmentation | None = None
     mask: bytes | None = None
     look_at: LookAt | None = None
+    history: History = field(default_factory=History)
+    revision: int = 0
+    edited: Segmentation | None = None
+    edited_mask: bytes | None = None
+
+    @property
+    def edits(self) -> Edits:
+        """The corrections in force."""
+        return self.history.present
+
+    @property
+    def shown(self) -> Segmentation | None:
+        """What the page is about: the corrected segmentation if there is one, else the model's."""
+        return self.segmentation if self.edits == NO_EDITS else self.edited
+
+    @property
+    def shown_mask(self) -> bytes | None:
+        """The file of what is shown."""
+        return self.mask if self.edits == NO_EDITS else self.edited_mask
 
     def __del__(self) -> None:
         """Nobody waits for the result any more."""

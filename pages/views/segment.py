@@ -1,12 +1,21 @@
 """Segment: four scans in, the tumour's parts and their volumes out."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from pages.components.correct import corrections, follow, write_edited_mask
 from pages.components.downloads import mask_button, more_downloads
 from pages.components.engine import Job, engine
-from pages.components.findings import provenance, remarks, volumes
+from pages.components.findings import (
+    lesion_table,
+    provenance,
+    remarks,
+    volume_table,
+    volumes,
+    where_to_look,
+)
 from pages.components.progress import show_progress
-from pages.components.session import Visit, current_visit, erase
+from pages.components.session import Visit, current_visit, erase, prune_memo
 from pages.components.upload import upload_form
 from pages.components.viewer import LookAt, viewer
 from utils.errors import UserError
@@ -14,6 +23,8 @@ from utils.nifti import write_labels
 from utils.plane import Plane
 from utils.render import key_slice
 from utils.segmentation import Segmentation
+
+_BAR_WIDTHS = (1.4, 1.2, 1.2, 1.2, 1.5, 0.9, 1, 0.9)
 
 
 def show_visit(visit: Visit) -> None:
@@ -54,24 +65,53 @@ def centre(segmentation: Segmentation) -> tuple[int, int, int]:
 
 
 def show_result(visit: Visit, segmentation: Segmentation) -> None:
-    """Volumes and downloads in one row, the viewer below."""
-    bar, above = st.container(), st.container()
-    shown = viewer(visit.intake.study, segmentation, key="viewer", look_at=visit.look_at)
-    with bar:
-        title, wt, tc, et, mask, more, again = st.columns(
-            [2, 1.2, 1.2, 1.2, 1, 1, 1], vertical_alignment="center"
-        )
-        title.markdown(f"#### {title_of(visit)}")
-        volumes(segmentation, [wt, tc, et])
-        with mask:
-            mask_button(visit, segmentation)
-        with more.popover("More", icon=":material/download:", width="stretch"):
-            more_downloads(visit, segmentation, shown)
-        with again:
-            erase_button()
+    """Volumes and buttons in one row, the viewer below, what was found below that."""
+    title, *numbers, mask, more, correct, again = st.columns(
+        _BAR_WIDTHS, vertical_alignment="center"
+    )
+    above = st.container()
+    correcting = correct.toggle("Correct", key="correct", help="Change the mask by hand.")
+    pictures, *panel = st.columns([3.4, 1] if correcting else [1])
+    for column in panel:  # before all else: everything follows the edits
+        with column:
+            corrections(visit)
+    current = follow(visit, segmentation)
+    with pictures:
+        shown = viewer(visit.intake.study, current, key="viewer", look_at=visit.look_at)
+    title.markdown(f"#### {title_of(visit)}")
+    volumes(visit, current, numbers)
     with above:
-        remarks(visit, segmentation)
-    provenance(visit, segmentation)
+        remarks(visit, current)
+    findings(visit, current)
+    with again:
+        erase_button()
+    if edited_mask_written(visit, above):
+        with mask:
+            mask_button(visit, current)
+        with more.popover("More", icon=":material/download:", width="stretch"):
+            more_downloads(visit, current, shown)
+    prune_memo()
+
+
+def edited_mask_written(visit: Visit, above: DeltaGenerator) -> bool:
+    """Prove the file of a corrected mask before it is offered, or say why it is not."""
+    try:
+        write_edited_mask(visit)
+    except UserError as error:
+        above.error(str(error))
+        return False
+    return True
+
+
+def findings(visit: Visit, current: Segmentation) -> None:
+    """What a reader would otherwise measure by hand, and where the model doubts."""
+    lesion_table(visit, current)
+    table, doubt = st.columns([2.2, 1], gap="large")
+    with table:
+        volume_table(visit, current)
+    with doubt:
+        where_to_look(visit, current)
+    provenance(visit, current)
 
 
 def erase_button() -> None:
