@@ -199,6 +199,76 @@ def test_the_result_survives_a_look_at_another_page(app: AppTest) -> None:
     assert [m.value for m in app.metric] == ["1.0 mL"] * 3
 
 
+def away_and_back(app: AppTest) -> AppTest:
+    app.switch_page("pages/views/guide.py").run()
+    return app.switch_page("pages/views/segment.py").run()
+
+
+def test_files_survive_a_look_at_another_page(app: AppTest) -> None:
+    drop(app, four_files()[:3])
+    away_and_back(app)
+    kept = next(c.value for c in app.caption if "Still here" in c.value)
+    assert all(name in kept for name, *_ in four_files()[:3])
+    drop(app, four_files()[3:])  # into a field that looks empty: it adds, it does not replace
+    segmented(app)
+    assert [m.value for m in app.metric][:3] == ["1.0 mL"] * 3
+
+
+def test_a_file_in_a_slot_of_its_own_survives_it_too_and_can_be_replaced(app: AppTest) -> None:
+    drop(app, four_files()[1:])
+    slot = next(u for u in app.file_uploader if u.label == "FLAIR")
+    slot.set_value(("old.nii.gz", b"GIF89a not a scan", "application/gzip"))
+    app.run()
+    away_and_back(app)
+    assert any("old.nii.gz" in c.value for c in app.caption)
+    slot = next(u for u in app.file_uploader if u.label == "FLAIR")
+    slot.set_value(four_files()[0])
+    app.run()
+    assert not any("old.nii.gz" in c.value for c in app.caption)
+    segmented(app)
+    assert [m.value for m in app.metric][:3] == ["1.0 mL"] * 3
+
+
+def test_what_was_kept_can_be_removed(app: AppTest) -> None:
+    drop(app, four_files())
+    away_and_back(app)
+    next(b for b in app.button if b.label == "Remove").click().run()
+    assert not app.selectbox
+    assert not any("Still here" in c.value for c in app.caption)
+
+
+def test_what_is_taken_out_of_the_field_is_gone(app: AppTest) -> None:
+    drop(app, four_files())
+    drop(app, four_files()[:2])
+    assert {len(box.options) for box in app.selectbox} == {2}
+
+
+def test_a_slot_that_overrides_a_choice_says_so(app: AppTest) -> None:
+    drop(app, four_files())
+    slot = next(u for u in app.file_uploader if u.label == "T2")
+    slot.set_value(("better.nii.gz", scan(Modality.T2), "application/gzip"))
+    app.run()
+    (told,) = app.warning
+    assert "T2: the file in its own field is used (better.nii.gz)" in told.value
+    assert "not the one chosen above (case_t2.nii.gz)" in told.value
+
+
+def test_a_scan_in_metres_is_refused_until_a_person_confirms_millimetres(app: AppTest) -> None:
+    name, data, kind = four_files()[3]
+    header = bytearray(gzip.decompress(data))
+    header[123] = 1  # xyzt_units: metres
+    drop(app, [*four_files()[:3], (name, gzip.compress(bytes(header)), kind)])
+    assert "measures in metres" in app.error[0].value
+    assert "1 x 1 x 1 mm" in app.error[0].value
+    assert "segment" not in {b.key for b in app.button}
+    next(box for box in app.checkbox if "millimetres" in box.label).check().run()
+    assert not app.error
+    segmented(app)
+    assert [m.value for m in app.metric][:3] == ["1.0 mL"] * 3
+    notices = app.session_state["visit"].segmentation.provenance.notices
+    assert any("the reader confirmed that its numbers are millimetres" in n for n in notices)
+
+
 def test_the_wrong_choice_can_be_corrected_by_hand(app: AppTest) -> None:
     files = [(f"scan{n}.nii.gz", scan(m), "application/gzip") for n, m in enumerate(Modality)]
     drop(app, files)

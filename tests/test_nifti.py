@@ -15,9 +15,11 @@ from tests import corpus
 from tests.corpus import CANARY, LPS, gz, moved, nifti, rotated, scan
 from utils import nifti as gate
 from utils import upload
-from utils.errors import MaskNotVerifiedError, UnreadableVolumeError
+from utils.errors import MaskNotVerifiedError, UnconfirmedUnitError, UnreadableVolumeError
 from utils.grid import Grid
+from utils.intake import read_scan
 from utils.nifti import read_nifti, verify_labels, write_labels
+from utils.study import Modality
 
 ASYMMETRIC = np.zeros((24, 20, 18), np.int16)
 ASYMMETRIC[2:20, 3:17, 2:16] = np.random.default_rng(0).integers(100, 900, (18, 14, 14))
@@ -342,3 +344,48 @@ def test_scan_and_reader_agree_on_the_phantom() -> None:
     volume, notices = read_nifti(gz(nifti(scan("flair"))), "flair")
     np.testing.assert_array_equal(volume.values, scan("flair"))
     assert not notices
+
+
+@pytest.mark.parametrize("unit", [1, 3, 5], ids=["metres", "micrometres", "unknown"])
+def test_a_false_unit_is_read_as_millimetres_only_once_somebody_has_confirmed_it(
+    unit: int,
+) -> None:
+    data = nifti(scan("t1"), xyzt_units=unit)
+    with pytest.raises(UnconfirmedUnitError, match="Confirm that its voxels are 1 x 1 x 1 mm"):
+        read_nifti(data, "t1")
+    volume, notices = read_nifti(data, "t1", millimetres=True)
+    np.testing.assert_array_equal(volume.grid.affine, LPS)
+    assert [n.code for n in notices] == ["unit"]
+
+
+def test_confirming_millimetres_excuses_nothing_else() -> None:
+    damaged = nifti(scan("t1"), xyzt_units=1, vox_offset=0)
+    with pytest.raises(UnreadableVolumeError, match="damaged"):
+        read_nifti(damaged, "t1", millimetres=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (scan("t1"), np.int16),
+        (scan("t1").astype(np.float32), np.int16),  # whole numbers, whatever their type
+        (scan("t1") * 0.5, np.float32),
+        (scan("t1").astype(np.int32) * 100, np.float32),  # too large
+    ],
+)
+def test_whole_numbers_are_kept_small_and_read_as_what_they_are(values, dtype) -> None:
+    volume, _ = read_nifti(nifti(values), "t1")
+    assert volume.stored.dtype == dtype
+    assert volume.values.dtype == np.float32
+    assert not volume.values.flags.writeable
+    np.testing.assert_array_equal(volume.values, values)
+
+
+def test_what_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("utils.nifti.repair", full)
+    reading = read_scan(Modality.T1, "t1.nii", nifti(scan("t1")))
+    assert reading.volume is None
+    assert "not enough free memory" in str(reading.error)

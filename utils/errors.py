@@ -9,6 +9,10 @@ class UnreadableVolumeError(UserError):
     """The upload is not a 3-D NIfTI volume that can be trusted."""
 
 
+class UnconfirmedUnitError(UnreadableVolumeError):
+    """The header measures in another unit than millimetres; only a person can say what is meant."""
+
+
 class MissingModalityError(UserError):
     """A study lacks one of the four modalities."""
 

@@ -11,6 +11,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from utils.errors import UnconfirmedUnitError
 from utils.grid import Grid, NiftiForms
 from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
@@ -61,6 +62,9 @@ class Header:
         True if stored values are to be multiplied or shifted.
     forms_differ : bool
         True if qform and sform are both set and disagree; the sform holds.
+    false_unit : str
+        What the header says its millimetres are, where a person has confirmed that they are
+        millimetres; empty where it says so itself.
     """
 
     version: int
@@ -69,9 +73,12 @@ class Header:
     promised: int
     scaled: bool
     forms_differ: bool
+    false_unit: str = ""
 
 
-def parse_header(head: bytes, subject: str) -> tuple[Header, tuple[Notice, ...]]:
+def parse_header(
+    head: bytes, subject: str, *, millimetres: bool = False
+) -> tuple[Header, tuple[Notice, ...]]:
     """Read and check a header.
 
     Parameters
@@ -80,9 +87,13 @@ def parse_header(head: bytes, subject: str) -> tuple[Header, tuple[Notice, ...]]
         The first ``upload.HEAD_BYTES`` of the uncompressed stream.
     subject : str
         How messages name the scan.
+    millimetres : bool
+        Whether a person has confirmed that its numbers are millimetres, whatever it says itself.
 
     Raises
     ------
+    UnconfirmedUnitError
+        If nothing is wrong but the unit, and nobody has confirmed it yet.
     UnreadableVolumeError
         If any field is impossible, contradicts another, or leaves left and right unknown.
     """
@@ -92,7 +103,10 @@ def parse_header(head: bytes, subject: str) -> tuple[Header, tuple[Notice, ...]]
     promised = _data_offset(fields, version, subject) + item_bytes * prod(axes)
     scaled = _is_scaled(fields, subject)
     grid, forms_differ = _grid(fields, (axes[0], axes[1], axes[2]), subject)
-    header = Header(version, grid, axes, promised, scaled, forms_differ)
+    false_unit = _false_unit(fields)
+    if false_unit and not millimetres:
+        raise UnconfirmedUnitError(_unconfirmed(false_unit, grid, subject))
+    header = Header(version, grid, axes, promised, scaled, forms_differ, false_unit)
     return header, _notices(header, fields, head, subject)
 
 
@@ -209,8 +223,7 @@ def _grid(fields: Nifti1Header, shape: tuple[int, int, int], subject: str) -> tu
     for code in (forms.qform_code, forms.sform_code):
         if not 0 <= code <= 5:
             _refuse_header(subject, f"form code {code} does not exist")
-    _check_unit(fields, subject)
-    _check_spacing(forms.pixdim[1:4], subject)
+    _check_spacing(forms.pixdim[1:4], _false_unit(fields), subject)
     qform = _qform(fields, forms, subject) if forms.qform_code else None
     sform = _sform(forms, shape, subject) if forms.sform_code else None
     affine = sform if sform is not None else qform
@@ -238,21 +251,32 @@ def _float32s(values: Any) -> tuple[float, ...]:
         return tuple(np.asarray(values).ravel().astype(np.float32).astype(float).tolist())
 
 
-def _check_unit(fields: Nifti1Header, subject: str) -> None:
+def _false_unit(fields: Nifti1Header) -> str:
+    """Name the unit that the header states, if it is any other than millimetres."""
     unit = int(fields["xyzt_units"]) & 7
-    if unit not in _MILLIMETRE_OR_UNSTATED:
-        stated = _UNITS.get(unit, f"an unknown unit (code {unit})")
-        refuse(
-            subject,
-            f"its header measures in {stated}, which would make every volume wrong",
-            "Correct the header to millimetres, or export the scan again",
-        )
+    if unit in _MILLIMETRE_OR_UNSTATED:
+        return ""
+    return _UNITS.get(unit, f"an unknown unit (code {unit})")
 
 
-def _check_spacing(spacing: tuple[float, ...], subject: str) -> None:
+def _unconfirmed(unit: str, grid: Grid, subject: str) -> str:
+    sizes = " x ".join(f"{size:.3g}" for size in grid.spacing_mm)
+    return (
+        f"{subject}: its header measures in {unit}, which would make every volume wrong. Confirm "
+        f"that its voxels are {sizes} mm, correct the header, or export the scan again."
+    )
+
+
+def _check_spacing(spacing: tuple[float, ...], false_unit: str, subject: str) -> None:
     low, high = SPACING_LIMITS_MM
     if not all(low <= size <= high for size in spacing):
         sizes = " x ".join(f"{size:g}" for size in spacing)
+        if false_unit:
+            refuse(
+                subject,
+                f"its header measures in {false_unit} ({sizes})",
+                "Convert the header to millimetres, or export the scan again",
+            )
         _refuse_header(subject, f"voxels of {sizes} mm are impossible")
 
 
@@ -326,6 +350,12 @@ def _notices(header: Header, fields: Nifti1Header, head: bytes, subject: str) ->
     if header.forms_differ:
         text = f"{subject}: qform and sform place it differently; the sform was used."
         found.append(Notice("forms-differ", subject, text))
+    if header.false_unit:
+        text = (
+            f"{subject}: its header measures in {header.false_unit}; the reader confirmed that its "
+            "numbers are millimetres."
+        )
+        found.append(Notice("unit", subject, text))
     if _has_text(fields, head, header.version):
         text = f"{subject}: its header holds text, which is neither shown nor copied."
         found.append(Notice("header-text", subject, text))

@@ -190,12 +190,24 @@ def open_study(scans: Mapping[Modality, tuple[str, bytes]]) -> Intake:
     return review({m: read_scan(m, *scans[m]) for m in Modality if m in scans}).intake()
 
 
-def read_scan(modality: Modality, name: str, data: bytes) -> Reading:
-    """Judge one file on its own; never raises for what the file holds."""
+def read_scan(modality: Modality, name: str, data: bytes, *, millimetres: bool = False) -> Reading:
+    """Judge one file on its own; never raises for what the file holds.
+
+    Parameters
+    ----------
+    modality : Modality
+        The slot.
+    name : str
+        The client's file name.
+    data : bytes
+        The file.
+    millimetres : bool
+        See `utils.nifti.read_nifti`.
+    """
     subject = f"{modality.title} scan ({label_of(name)})"
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        volume, notices = read_nifti(data, subject)
+        volume, notices = read_nifti(data, subject, millimetres=millimetres)
         notices += scan_doubts(modality, volume, subject)
     except UserError as error:
         return Reading(modality, sha256, None, error=error)

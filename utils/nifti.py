@@ -30,12 +30,12 @@ VOXELS_START = 352
 READER_TOLERANCE_MM = 1e-3
 """How far two readers may place a corner apart; what float32 header fields can round away."""
 
-_QFORM_CODE = 252  # byte offset of that NIfTI-1 field
+_UNITS, _QFORM_CODE = 123, 252  # byte offsets of those NIfTI-1 fields
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_nifti(
-    data: bytes, name: str, *, labels: bool = False
+    data: bytes, name: str, *, labels: bool = False, millimetres: bool = False
 ) -> tuple[Volume, tuple[Notice, ...]]:
     """Read one scan, or one label map.
 
@@ -47,6 +47,8 @@ def read_nifti(
         How messages name the scan.
     labels : bool
         Read a label map, whose values are taken as they are.
+    millimetres : bool
+        A person has confirmed that the header's numbers are millimetres, whatever it says.
 
     Returns
     -------
@@ -58,10 +60,11 @@ def read_nifti(
     Raises
     ------
     UnreadableVolumeError
-        If anything about the file leaves doubt about its voxels or its orientation.
+        If anything about the file leaves doubt about its voxels or its orientation; an
+        `UnconfirmedUnitError` if a person can clear that doubt.
     """
     subject = display_name(name)
-    header, notices = parse_header(read_head(data, subject), subject)
+    header, notices = parse_header(read_head(data, subject), subject, millimetres=millimetres)
     with unpacked(data, subject, header.promised) as (path, extra):
         values = _agreed_values(path, header, subject)
     if extra:
@@ -137,8 +140,10 @@ def _agreed_values(path: Path, header: Header, subject: str) -> NDArray[np.float
     values = _as_float32(stored).reshape(shape)
     del stored  # as doubles it would be the largest thing in memory
     if header.version == 1:  # this ITK reads no NIfTI-2
-        if header.forms_differ:
-            _blank_qform_code(path)  # ITK may prefer the qform; the sform is what both shall read
+        if header.forms_differ:  # ITK may prefer the qform; the sform is what both shall read
+            _overwrite(path, _QFORM_CODE, b"\0\0")
+        if header.false_unit:  # ITK would believe it
+            _overwrite(path, _UNITS, b"\0")
         _compare_with_itk(path, values, header, subject)
     return values
 
@@ -207,10 +212,10 @@ def _shift_mm(
     return Grid(shape, first).displacement_mm(Grid(shape, second))
 
 
-def _blank_qform_code(path: Path) -> None:
+def _overwrite(path: Path, offset: int, content: bytes) -> None:
     with path.open("r+b") as file:
-        file.seek(_QFORM_CODE)
-        file.write(b"\0\0")
+        file.seek(offset)
+        file.write(content)
 
 
 def _mask_header(grid: Grid) -> nib.Nifti1Header:

@@ -1,7 +1,7 @@
 """The way in: files dropped at once or slot by slot; sorted and checked before anything runs."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 
@@ -10,7 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.engine import engine
 from pages.components.session import memo, open_visit, prune_memo, recall, upload_generation
-from utils.errors import UserError
+from utils.errors import UnconfirmedUnitError, UserError
 from utils.intake import (
     Intake,
     Light,
@@ -67,15 +67,75 @@ def upload_form() -> None:
     prune_memo()
 
 
+@dataclass
+class _Basket:
+    """The files of one upload field, which itself forgets them when another page is opened.
+
+    Attributes
+    ----------
+    files : list of UploadedFile
+        All that were put into the field and not taken out again.
+    in_field : set of str
+        Those of them, by id, that the field itself still shows.
+    touched : bool
+        Whether the reader has just put something in or taken something out.
+    """
+
+    files: list[UploadedFile] = field(default_factory=list)
+    in_field: set[str] = field(default_factory=set)
+    touched: bool = False
+
+    def update(self, shown: Sequence[UploadedFile]) -> None:
+        """Follow what the field shows; that it is empty means nothing unless it was touched."""
+        shown_ids = {upload.file_id for upload in shown}
+        if self.touched:
+            taken_out = self.in_field - shown_ids
+            kept = [f for f in self.files if f.file_id not in taken_out | shown_ids]
+            self.files = [*kept, *shown]
+        self.in_field, self.touched = shown_ids, False
+
+    @property
+    def only_here(self) -> list[UploadedFile]:
+        """Files that the field does not show."""
+        return [f for f in self.files if f.file_id not in self.in_field]
+
+
+def _uploads(label: str, key: str, *, many: bool) -> list[UploadedFile]:
+    """An upload field whose files survive a look at another page."""
+    basket = memo(("basket", key), _Basket)
+    shown = st.file_uploader(
+        label, accept_multiple_files=many, key=key, on_change=_touched, args=(key,)
+    )
+    basket.update(shown if isinstance(shown, list) else [shown] if shown else [])
+    if not many:
+        basket.files = basket.files[-1:]
+    if basket.only_here:
+        names = ", ".join(display_name(f.name) for f in basket.only_here)
+        st.caption(f":material/attach_file: Still here: {names}")
+        st.button("Remove", key=f"remove_{key}", on_click=_forget_kept, args=(key,))
+    return list(basket.files)
+
+
+def _touched(key: str) -> None:
+    basket: _Basket | None = recall(("basket", key))
+    if basket is not None:
+        basket.touched = True
+
+
+def _forget_kept(key: str) -> None:
+    basket: _Basket | None = recall(("basket", key))
+    if basket is not None:
+        basket.files = [f for f in basket.files if f.file_id in basket.in_field]
+
+
 def _dropped() -> list[_File]:
-    uploads = st.file_uploader(
+    files: list[_File] = []
+    for upload in _uploads(
         "Drop the four scans here, or one ZIP of them (FLAIR, T1, T1ce, T2; NIfTI, co-registered, "
         "skull-stripped)",
-        accept_multiple_files=True,
-        key=f"drop_{upload_generation()}",
-    )
-    files: list[_File] = []
-    for upload in uploads:
+        f"drop_{upload_generation()}",
+        many=True,
+    ):
         try:
             files += memo(("files", upload.file_id), partial(_files_of, upload))
         except UserError as error:
@@ -95,16 +155,22 @@ def _files_of(upload: UploadedFile) -> list[_File]:
 def _slots(files: Sequence[_File]) -> dict[Modality, _File]:
     """Which file is which scan: by name, corrected by hand, or uploaded into its slot."""
     with st.expander("Or choose each scan separately"):
-        separate = {
-            modality: column.file_uploader(
-                modality.title, key=f"slot_{modality}_{upload_generation()}"
-            )
-            for modality, column in zip(Modality, st.columns(4), strict=True)
-        }
+        separate: dict[Modality, UploadedFile] = {}
+        for modality, column in zip(Modality, st.columns(4), strict=True):
+            with column:
+                key = f"slot_{modality}_{upload_generation()}"
+                for upload in _uploads(modality.title, key, many=False):  # at most one
+                    separate[modality] = upload
     chosen = _sorted_by_hand(files) if files else {}
     for modality, upload in separate.items():
-        if upload is not None:
-            chosen[modality] = _File(upload.file_id, upload.name, upload.getvalue())
+        if modality in chosen:
+            st.warning(
+                f"{modality.title}: the file in its own field is used "
+                f"({display_name(upload.name)}), not the one chosen above "
+                f"({display_name(chosen[modality].name)}). Remove it there to use the other.",
+                icon=":material/swap_horiz:",
+            )
+        chosen[modality] = _File(upload.file_id, upload.name, upload.getvalue())
     return chosen
 
 
@@ -132,13 +198,11 @@ def _sorted_by_hand(files: Sequence[_File]) -> dict[Modality, _File]:
 def _checked(chosen: Mapping[Modality, _File]) -> None:
     """Traffic lights, and the button if nothing is red."""
     with st.spinner("Checking the scans …"):
-        readings = {
-            modality: memo(
-                ("reading", modality, file.id), partial(read_scan, modality, file.name, file.data)
-            )
-            for modality, file in chosen.items()
-        }
-        identity = ("review", *(f"{m}:{f.id}" for m, f in chosen.items()))
+        readings = {modality: _reading(modality, file) for modality, file in chosen.items()}
+        identity = (
+            "review",
+            *(f"{m}:{f.id}:{readings[m].volume is None}" for m, f in chosen.items()),
+        )
         found = memo(identity, lambda: review(readings))
     _show_lights(found)
     try:
@@ -164,6 +228,21 @@ def _checked(chosen: Mapping[Modality, _File]) -> None:
         on_click=_start,
         args=(identity,),
     )
+
+
+def _reading(modality: Modality, file: _File) -> Reading:
+    """What the gate says of a file; where only its unit is in doubt, the reader is asked."""
+    judge = partial(read_scan, modality, file.name, file.data)
+    reading: Reading = memo(("reading", modality, file.id), judge)
+    if isinstance(reading.error, UnconfirmedUnitError) and st.checkbox(
+        f"{modality.title}: I confirm that the numbers in its header are millimetres.",
+        key=f"millimetres_{modality}_{file.id}",
+    ):
+        confirmed: Reading = memo(
+            ("confirmed", modality, file.id), partial(judge, millimetres=True)
+        )
+        return confirmed
+    return reading
 
 
 def _show_lights(found: Review) -> None:

@@ -15,7 +15,7 @@ them need this preparation first; DICOM is converted with `dcm2niix`, registrati
 skull-stripping are done by tools such as
 BraTS Toolkit or FSL.
 
-Any orientation is accepted, voxels of 0.1 to 20 mm, 16 slices or more, up to 20 million voxels;
+Any orientation is accepted, voxels of 0.1 to 20 mm, 16 slices or more, up to 54 million voxels;
 the network itself sees 1 mm voxels, and
 the mask
 comes back on **your** voxels.
