@@ -5,9 +5,7 @@
 """
 
 import argparse
-import gc
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.bundle import load_model, read_bundle
 from model.config import TrainConfig
+from model.runtime import choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
 from utils.labels import Region
@@ -143,26 +142,24 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     ModelError
         If the folder is damaged or the network cannot run on this machine.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     info = read_bundle(folder)
-    network = as_network(load_model(info), info.training, info.name, info.sha256)
-    # The backend's objects stay for ever. A server that collects garbage after every rerun, as
-    # Streamlit does, would walk through all of them each time: 25 s a study instead of 5.
-    gc.collect()
-    gc.freeze()
-    return network
+    try:
+        choose_backend()
+        return as_network(load_model(info), info.training, info.name, info.sha256)
+    except Exception as error:  # whatever a backend throws, the reader gets one sentence
+        raise ModelError(
+            f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
+            "can be segmented. Reinstall the packages of requirements.txt and start again."
+        ) from error
 
 
 def as_network(
     model: "keras.Model", training: TrainConfig, model_id: str = "", weights_sha256: str = ""
 ) -> Network:
     """Wrap a Keras model, trained or still in training, as what `segment` runs."""
-
-    def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(model.predict_on_batch(tensor[None])[0])
-
     from model.device import runtime  # Keras, like the model itself: seconds to import
 
+    run = runner(model, training.head)
     return Network(run, training.head, model_id, weights_sha256, runtime())
 
 

@@ -23,10 +23,14 @@ def build_unet(config: UNetConfig) -> keras.Model:
     keras.Model
         (N, I, J, K, 4) float32 in [0, 1] to (N, I, J, K, 3) float32 probabilities of the nested
         regions; I, J and K free multiples of
-        ``2 ** (config.depth + 1)``.
+        ``2 ** (config.depth + 1)``. Where Keras is set to ``channels_first``, channels come second;
+        the weights are the same.
     """
     widths = [min(config.width * 2**level, config.max_width) for level in range(config.depth + 1)]
-    inputs = keras.Input((None, None, None, len(Modality)), name="scans")
+    shape = [None, None, None]
+    inputs = keras.Input(
+        [len(Modality), *shape] if _channel_axis() == 1 else [*shape, len(Modality)], name="scans"
+    )
     x = layers.Conv3D(config.width, 4, 2, "same", use_bias=False, name="stem_conv")(inputs)
     x = _normalise(x, "stem")
 
@@ -40,7 +44,7 @@ def build_unet(config: UNetConfig) -> keras.Model:
 
     for level, width in reversed(list(enumerate(widths[:-1]))):
         x = layers.Conv3DTranspose(width, 2, strides=2, name=f"up{level}_grow")(x)
-        x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
+        x = layers.Concatenate(_channel_axis(), name=f"up{level}_join")([skips[level], x])
         x = _convolve(x, width, f"up{level}")
 
     x = layers.Conv3DTranspose(len(Region), 2, strides=2, name=LOGITS)(x)
@@ -59,5 +63,9 @@ def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
 
 def _normalise(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Instance normalisation, which needs no large batch, and leaky ReLU."""
-    x = layers.GroupNormalization(groups=-1, name=f"{name}_norm")(x)
+    x = layers.GroupNormalization(groups=-1, axis=_channel_axis(), name=f"{name}_norm")(x)
     return layers.LeakyReLU(negative_slope=0.01, name=f"{name}_relu")(x)
+
+
+def _channel_axis() -> int:
+    return 1 if keras.config.image_data_format() == "channels_first" else -1

@@ -1,0 +1,128 @@
+"""One network, one mask, whatever runs it.
+
+Keras takes one backend a process, so that each backend gets a process of its own here.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import runtime
+from utils.labels import Region, regions_of
+from utils.metrics import dice
+
+ROOT = Path(__file__).parents[1]
+
+SEGMENT_THE_DEMO_STUDY = """
+import sys
+import numpy as np
+from model.predict import load_network, segment
+from utils.phantom import demo_study
+
+network = load_network()
+result = segment(demo_study()[0], network)
+np.savez(sys.argv[1], labels=result.labels, probabilities=result.probabilities)
+print(network.runtime, "tensorflow" in sys.modules)
+"""
+
+RUN_TWO_HEADS_AT_ONCE = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from model.runtime import choose_backend, runner
+choose_backend()
+from model.config import UNetConfig
+from model.unet import build_unet
+
+run = runner(build_unet(UNetConfig(width=4, depth=1)), (32, 36, 32))
+heads = list(np.random.default_rng(0).random((8, 32, 36, 32, 4), np.float32))
+alone = [run(head) for head in heads]
+with ThreadPoolExecutor(4) as pool:
+    print(all(np.array_equal(a, b) for a, b in zip(alone, pool.map(run, heads))), alone[0].shape)
+"""
+
+LOAD = """
+from model.predict import load_network
+from utils.errors import ModelError
+try:
+    load_network()
+except ModelError as error:
+    print(error)
+"""
+
+
+def python(script: str, *arguments: str, backend: str | None = None) -> str:
+    """Run a script in a fresh process under a backend, or under the one that is chosen for it."""
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    if backend:
+        environment["KERAS_BACKEND"] = backend
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+    """What was printed and written under the chosen backend, twice, and under the reference."""
+    folder = tmp_path_factory.mktemp("masks")
+    backends = {"chosen": None, "again": None, "reference": "tensorflow"}
+    return {
+        name: (
+            python(SEGMENT_THE_DEMO_STUDY, str(folder / f"{name}.npz"), backend=backend),
+            folder / f"{name}.npz",
+        )
+        for name, backend in backends.items()
+    }
+
+
+@pytest.mark.skipif(
+    runtime.preferred_backend() != "openvino", reason="on a GPU TensorFlow does the work"
+)
+def test_a_cpu_serves_without_loading_tensorflow(results: dict[str, tuple[str, Path]]) -> None:
+    assert results["chosen"][0] == "openvino on CPU False"
+    assert results["reference"][0].startswith("tensorflow on")
+
+
+def test_two_runs_give_the_same_mask_and_probabilities(
+    results: dict[str, tuple[str, Path]],
+) -> None:
+    with np.load(results["chosen"][1]) as first, np.load(results["again"][1]) as second:
+        np.testing.assert_array_equal(first["labels"], second["labels"])
+        np.testing.assert_array_equal(first["probabilities"], second["probabilities"])
+
+
+def test_the_mask_is_that_of_the_reference(results: dict[str, tuple[str, Path]]) -> None:
+    with np.load(results["chosen"][1]) as fast, np.load(results["reference"][1]) as reference:
+        ours, theirs = (regions_of(r["labels"]) for r in (fast, reference))
+        doubt = np.abs(fast["probabilities"].astype(int) - reference["probabilities"].astype(int))
+    assert theirs[..., 0].sum() > 1000  # there is something to agree on
+    for number, region in enumerate(Region):
+        assert dice(ours[..., number], theirs[..., number]) >= 0.999, region.name
+    assert doubt.max() <= 5  # of 255
+
+
+def test_heads_that_come_at_once_do_not_get_each_others_result() -> None:
+    assert python(RUN_TWO_HEADS_AT_ONCE, backend="openvino") == "True (32, 36, 32, 3)"
+
+
+def test_a_backend_that_cannot_be_loaded_is_one_sentence_and_no_result() -> None:
+    complaint = python(LOAD, backend="abacus")
+    assert "could not be loaded on this machine" in complaint
+    assert complaint.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "libraries", "backend"),
+    [(True, True, "tensorflow"), (True, False, "openvino"), (False, True, "openvino")],
+)
+def test_tensorflow_is_taken_only_where_it_can_use_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: bool, libraries: bool, backend: str
+) -> None:
+    monkeypatch.setattr(runtime, "NVIDIA_DEVICES", (tmp_path if device else tmp_path / "none",))
+    monkeypatch.setattr(runtime, "find_spec", lambda _: libraries or None)
+    assert runtime.preferred_backend() == backend
