@@ -57,6 +57,7 @@ def rows(result: Result) -> list[dict[str, str]]:
 
 def test_csv_lists_every_label_and_region(result: Result) -> None:
     assert [tuple(row) for row in rows(result)] == [CSV_COLUMNS] * 6
+    assert {row["mask"] for row in rows(result)} == {"model"}
     assert [(r["kind"], r["name"], r["volume_ml"], r["voxels"]) for r in rows(result)] == [
         ("label", "NCR_NET", "0.2000", "100"),
         ("label", "ED", "0.6000", "300"),
@@ -68,7 +69,7 @@ def test_csv_lists_every_label_and_region(result: Result) -> None:
 
 
 def test_every_row_of_the_csv_says_how_it_came_to_be(result: Result) -> None:
-    measured = {"kind", "name", "title", "volume_ml", "voxels"}
+    measured = {"mask", "kind", "name", "title", "volume_ml", "voxels"}
     for row in rows(result):
         assert {key: value for key, value in row.items() if key not in measured} == {
             "notice": "Research use only. Not for diagnosis.",
@@ -110,6 +111,23 @@ def test_bundle_holds_mask_sidecar_table_report_and_a_picture_of_each_plane(
     for picture in files.values():
         colours = np.asarray(Image.open(io.BytesIO(picture))).reshape(-1, 3)
         assert (colours == Label.ET.colour).all(axis=1).any()
+
+
+def test_a_corrected_mask_never_goes_without_the_models_own(result: Result) -> None:
+    labels = result.segmentation.labels.copy()
+    labels[0] = Label.BACKGROUND
+    changed = replace(result.segmentation, labels=labels)
+    corrected = replace(result, segmentation=changed, mask=b"another", own=result)
+    files = entries(bundle_zip(corrected))
+    assert files["segmentation-corrected.nii.gz"] == b"another"
+    assert files["segmentation-corrected.json"] == sidecar_json(corrected)
+    assert files["segmentation.nii.gz"] == result.mask
+    assert files["segmentation.json"] == sidecar_json(result)
+    told = [(r["mask"], r["name"], r["volume_ml"]) for r in rows(corrected) if r["name"] == "ET"]
+    assert told == [
+        *[("corrected", "ET", "0.0000")] * 2,
+        *[("model", "ET", "0.2000")] * 2,
+    ]
 
 
 def test_every_file_of_the_bundle_but_the_mask_itself_states_its_model_and_time(

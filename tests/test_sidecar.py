@@ -98,7 +98,31 @@ def test_nothing_can_be_left_out_of_it(result: Result, field: str) -> None:
 def test_the_schema_requires_every_field_it_describes() -> None:
     objects = [SCHEMA, *SCHEMA["properties"].values()]
     for described in (o for o in objects if "properties" in o):
-        assert set(described["required"]) == set(described["properties"])
+        assert set(described["properties"]) - set(described["required"]) <= {"correction"}
+
+
+def test_beside_a_corrected_mask_stands_what_the_model_itself_had_found(result: Result) -> None:
+    labels = result.segmentation.labels.copy()
+    labels[0, :5] = Label.BACKGROUND  # 50 of 100 voxels of 2 microlitres
+    corrected = replace(
+        result, segmentation=replace(result.segmentation, labels=labels), mask=b"new", own=result
+    )
+    stated = json.loads(sidecar_json(corrected))
+    jsonschema.validate(stated, SCHEMA)
+    assert stated["mask_sha256"] == sha256(b"new").hexdigest()
+    assert stated["volumes_ml"]["regions"] == {"WT": 0.9, "TC": 0.3, "ET": 0.1}
+    assert stated["correction"] == {
+        "model_mask_sha256": sha256(MASK).hexdigest(),
+        "model_volumes_ml": {
+            "labels": {"NCR_NET": 0.2, "ED": 0.6, "ET": 0.2},
+            "regions": {"WT": 1.0, "TC": 0.4, "ET": 0.2},
+        },
+        "difference_ml": {
+            "labels": {"NCR_NET": 0, "ED": 0, "ET": -0.1},
+            "regions": {"WT": -0.1, "TC": -0.1, "ET": -0.1},
+        },
+    }
+    assert "correction" not in json.loads(sidecar_json(result))
 
 
 def test_a_run_without_a_time_does_not_fit_the_schema(result: Result) -> None:

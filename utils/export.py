@@ -19,13 +19,14 @@ from utils.sidecar import PROGRAM, VERSION, Result, provenance_line, sidecar_jso
 from utils.study import Modality
 
 CSV_COLUMNS = (
-    *("kind", "name", "title", "volume_ml", "voxels"),
+    *("mask", "kind", "name", "title", "volume_ml", "voxels"),
     *("notice", "program", "model", "weights_sha256", "device", "seconds", "finished_utc"),
     *(f"{modality.value}_sha256" for modality in Modality),
     *("steps", "notices"),
 )
-MASK_NAME = "segmentation.nii.gz"
-SIDECAR_NAME = "segmentation.json"
+OWN, CORRECTED = "segmentation", "segmentation-corrected"
+"""Names of the model's mask and of one that a reader has corrected, without extension."""
+
 CSV_NAME = "volumes.csv"
 REPORT_NAME = "report.pdf"
 PNG_KEYWORD = "provenance"
@@ -39,16 +40,18 @@ _IEND_BYTES = 12  # a PNG's last chunk
 def volumes_csv(result: Result) -> bytes:
     """Write one row a tumour label, then one a region, under ``CSV_COLUMNS``; UTF-8.
 
-    Labels exclude each other; regions are nested, so their rows must not be added up.
+    Labels exclude each other; regions are nested, so their rows must not be added up. Below the
+    rows of a corrected mask stand those of the model's own.
     """
-    labels, grid = result.segmentation.labels, result.segmentation.grid
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for label, volume_ml in label_volumes_ml(labels, grid).items():
-        writer.writerow(_row(result, "label", label, volume_ml))
-    for region, volume_ml in region_volumes_ml(labels, grid).items():
-        writer.writerow(_row(result, "region", region, volume_ml))
+    for each in _with_own(result):
+        labels, grid = each.segmentation.labels, each.segmentation.grid
+        for label, volume_ml in label_volumes_ml(labels, grid).items():
+            writer.writerow(_row(each, "label", label, volume_ml))
+        for region, volume_ml in region_volumes_ml(labels, grid).items():
+            writer.writerow(_row(each, "region", region, volume_ml))
     return table.getvalue().encode()
 
 
@@ -62,22 +65,32 @@ def picture_png(result: Result, modality: Modality, view: View, style: Style = F
 def bundle_zip(result: Result, notes: ReportNotes = NO_NOTES) -> bytes:
     """Pack mask, sidecar, volumes, report and one outlined T1ce slice a plane into one ZIP.
 
+    A corrected mask comes with the model's own, each with its sidecar.
     Made twice of one run it is the same byte for byte, whenever and wherever the package versions
     are the same.
     """
-    files = {
-        MASK_NAME: result.mask,
-        SIDECAR_NAME: sidecar_json(result),
-        CSV_NAME: volumes_csv(result),
-        REPORT_NAME: report_pdf(result, notes),
-    }
+    files = {}
+    for each in _with_own(result):
+        files[f"{mask_stem(each)}.nii.gz"] = each.mask
+        files[f"{mask_stem(each)}.json"] = sidecar_json(each)
+    files |= {CSV_NAME: volumes_csv(result), REPORT_NAME: report_pdf(result, notes)}
     files |= {f"{plane.name.lower()}.png": _key_picture(result, plane) for plane in Plane}
     return _zip(files)
+
+
+def mask_stem(result: Result) -> str:
+    """Name a mask so that a corrected one is never taken for the model's."""
+    return OWN if result.own is None else CORRECTED
+
+
+def _with_own(result: Result) -> tuple[Result, ...]:
+    return (result,) if result.own is None else (result, result.own)
 
 
 def _row(result: Result, kind: str, structure: Label | Region, volume_ml: float) -> tuple[str, ...]:
     made_by = result.segmentation.provenance
     return (
+        "model" if result.own is None else "corrected",
         kind,
         structure.name,
         structure.title,

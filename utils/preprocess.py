@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from utils.errors import EmptyStudyError, ImplausibleStudyError
 from utils.grid import Grid
-from utils.study import Modality, Study
+from utils.study import Study
 
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
 MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
@@ -134,12 +134,13 @@ def _cropped(study: Study, box: Box) -> NDArray[np.float32]:
 
 
 def _minmax(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scale brain voxels to [0, 1] per modality, over the whole volume; 0 outside the brain."""
-    voxels = images[brain]
-    bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile], axis=0)
-    scaled = np.zeros((*brain.shape, len(Modality)), np.float32)
-    scaled[brain] = MinMaxScaler(clip=True).fit_transform(np.clip(voxels, *bounds))
-    return scaled
+    """Scale brain voxels to [0, 1] per modality, over the whole volume, in place; the rest is 0."""
+    for values in np.moveaxis(images, -1, 0):  # one at a time: large heads have to fit into memory
+        voxels = values[brain]
+        bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile])
+        scaled = MinMaxScaler(clip=True).fit_transform(np.clip(voxels, *bounds)[:, None])
+        values[brain] = scaled[:, 0]
+    return images
 
 
 def _zoom(grid: Grid) -> tuple[float, ...]:

@@ -39,6 +39,8 @@ class Result:
         Lower-case hexadecimal SHA-256 of each uploaded file's bytes.
     mask : bytes
         The labels as a NIfTI file, verified.
+    own : Result or None
+        What the model itself found, if a reader has corrected it since.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class Result:
     segmentation: Segmentation
     input_sha256: Mapping[Modality, str]
     mask: bytes
+    own: "Result | None" = None
 
     def __post_init__(self) -> None:
         if self.segmentation.grid.displacement_mm(self.study.grid) > 0:
@@ -70,6 +73,8 @@ def sidecar_json(result: Result) -> bytes:
         "grid": _grid_facts(result.segmentation.grid),
         "volumes_ml": _volumes(result.segmentation),
     }
+    if result.own is not None:
+        facts["correction"] = _correction(result, result.own)
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -116,6 +121,19 @@ def _grid_facts(grid: Grid) -> dict[str, object]:
         "spacing_mm": list(grid.spacing_mm),
         "orientation": grid.orientation,
         "voxel_volume_ml": grid.voxel_volume_ml,
+    }
+
+
+def _correction(result: Result, own: Result) -> dict[str, object]:
+    """Tell how far a reader's mask departs from the model's; what he did is among the steps."""
+    now, before = _volumes(result.segmentation), _volumes(own.segmentation)
+    return {
+        "model_mask_sha256": sha256(own.mask).hexdigest(),
+        "model_volumes_ml": before,
+        "difference_ml": {
+            kind: {name: round(ml - before[kind][name], 4) for name, ml in volumes.items()}
+            for kind, volumes in now.items()
+        },
     }
 
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from pages.components.session import Visit
 from pages.components.viewer import ViewerState
-from utils.export import bundle_zip, picture_png, volumes_csv
+from utils.correct import NO_EDITS
+from utils.export import bundle_zip, mask_stem, picture_png, volumes_csv
 from utils.render import View
 from utils.report import LONGEST_TYPED_TEXT, ReportNotes, report_pdf
 from utils.segmentation import Segmentation
@@ -20,7 +21,7 @@ def mask_button(visit: Visit, segmentation: Segmentation) -> None:
         st.download_button(
             "Mask",
             result.mask,
-            _file_name(visit, "segmentation", "nii.gz"),
+            _file_name(visit, mask_stem(result), "nii.gz"),
             "application/gzip",
             key="download_mask",
             type="primary",
@@ -33,7 +34,7 @@ def mask_button(visit: Visit, segmentation: Segmentation) -> None:
         st.download_button(
             "JSON",
             lambda: sidecar_json(result),
-            _file_name(visit, "segmentation", "json"),
+            _file_name(visit, mask_stem(result), "json"),
             "application/json",
             key="download_sidecar",
             help="Sidecar of the mask, to keep beside it: model, input hashes, steps, notices, "
@@ -84,7 +85,11 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
 
 
 def _result(visit: Visit, segmentation: Segmentation) -> Result:
-    return Result(visit.intake.study, segmentation, visit.intake.sha256, visit.shown_mask or b"")
+    study, hashes = visit.intake.study, visit.intake.sha256
+    if visit.edits == NO_EDITS or visit.segmentation is None:
+        return Result(study, segmentation, hashes, visit.mask or b"")
+    own = Result(study, visit.segmentation, hashes, visit.mask or b"")
+    return Result(study, segmentation, hashes, visit.edited_mask or b"", own)
 
 
 def _file_name(visit: Visit, stem: str, extension: str) -> str:
