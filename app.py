@@ -21,6 +21,7 @@ if __name__ == "__main__":
                 "pages/views/segment.py", title="Segment", icon=":material/neurology:", default=True
             ),
             st.Page("pages/views/compare.py", title="Compare", icon=":material/compare:"),
+            st.Page("pages/views/followup.py", title="Follow-up", icon=":material/timeline:"),
             st.Page("pages/views/model.py", title="Model", icon=":material/query_stats:"),
             st.Page("pages/views/guide.py", title="Help", icon=":material/help:"),
         ],

@@ -62,6 +62,44 @@ class Alignment:
         self.to_earlier.flags.writeable = False
 
 
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """The way of arrays from the earlier visit's voxels onto the current ones.
+
+    Attributes
+    ----------
+    source, target : Grid
+        The earlier visit's, and the current one's.
+    alignment : Alignment or None
+        The motion between them; None if the voxels are the same, perhaps in another order.
+    """
+
+    source: Grid
+    target: Grid
+    alignment: Alignment | None = None
+
+    @classmethod
+    def direct(cls, source: Grid, target: Grid) -> "Passage | None":
+        """The way that invents no voxel; None if there is none."""
+        probe = np.broadcast_to(np.uint8(0), source.shape)
+        return None if rearranged(probe, source, target) is None else cls(source, target)
+
+    def bring(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Carry an array over: exactly, or as `carried` does.
+
+        Raises
+        ------
+        ValueError
+            If there is neither a motion nor a direct way.
+        """
+        if self.alignment is not None:
+            return carried(values, self.source, self.target, self.alignment.to_earlier)
+        moved = rearranged(values, self.source, self.target)
+        if moved is None:
+            raise ValueError("these grids need an alignment")
+        return moved
+
+
 def rearranged(values: NDArray[Scalar], source: Grid, target: Grid) -> NDArray[Scalar] | None:
     """Swap and flip axes so that `values` lie on another grid.
 

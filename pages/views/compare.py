@@ -5,6 +5,7 @@ import secrets
 import streamlit as st
 
 from pages.components.comparing import judged, show_scores
+from pages.components.heading import heading
 from pages.components.mask_slices import TwoMasks, mask_slices
 from pages.components.mask_upload import mask_upload
 from pages.components.session import Visit, current_visit, memo
@@ -24,8 +25,8 @@ def compare_study(visit: Visit, segmentation: Segmentation) -> None:
     found = judged(segmentation.labels, segmentation.grid, reference)
     show_scores(found, f"comparison-{visit.token}.csv")
     st.caption(
-        "In the viewer's panel, under *Reference*, choose **Differences**: green was found here "
-        "only (false positive), pink is in the reference only (missed), grey is in both. The "
+        "In the viewer's panel, under *Reference*, choose **Differences**: orange was found here "
+        "only (false positive), blue is in the reference only (missed), pale green is in both. The "
         "legend's switches choose the part of the tumour."
     )
     viewer(
@@ -52,9 +53,9 @@ def compare_masks() -> None:
     mask_slices(TwoMasks(blank(found.grid), found.labels, found.reference, titles), "compare")
 
 
-st.subheader("Compare with a reference mask")
+heading("Compare with a reference mask")
 visit = current_visit()
-segmentation = visit.segmentation if visit else None
+segmentation = visit.shown if visit else None
 choice = MASKS
 if segmentation is not None:
     choice = str(
