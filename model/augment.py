@@ -16,13 +16,14 @@ Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 """(i, j, k, 4) network input and (i, j, k, 3) region membership."""
 
 CUBE_SHAPE = (64, 64, 48)  # mm; a lesion cube spans 60 x 60 x 39 mm
+TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
 TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.04
 
 
 def crop_sample(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator) -> Sample:
-    """A random box of a head, as often as not around a tumour voxel."""
+    """A random box of a head, more often than not around some part of the tumour."""
     corner = _corner(case.labels, shape, rng)
     box = tuple(slice(max(c, 0), c + n) for c, n in zip(corner, shape, strict=True))
     images, labels = np.array(case.images[box]), np.array(case.labels[box])
@@ -58,10 +59,10 @@ def _corner(
 ) -> list[int]:
     """Where the crop starts; negative where it is larger than the head and is centred on it."""
     centre = None
-    if rng.random() < 0.5:
-        tumour = np.flatnonzero(labels)
-        if tumour.size:
-            centre = np.unravel_index(rng.choice(tumour), labels.shape)
+    parts = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    if parts.size and rng.random() < TUMOUR_SHARE:  # a small part as often as a large one
+        part = np.flatnonzero(labels == rng.choice(parts))
+        centre = np.unravel_index(rng.choice(part), labels.shape)
     corner = []
     for axis, (size, n) in enumerate(zip(labels.shape, shape, strict=True)):
         if size <= n:

@@ -1,7 +1,8 @@
 """Measure a model on patients it never saw: ``python -m model.evaluate DATA``.
 
-Runs the app's own inference path on every case of the set the model's config names, and writes
-``metrics.json``, the plots and ``MODEL_CARD.md`` into the model folder.
+Runs the app's own inference path on every test case and writes ``metrics.json``, the plots and
+``MODEL_CARD.md`` into the model folder. Where a model folder holds ``fold*`` folders, networks of
+the same recipe that were trained without some of the patients, each is measured on those.
 """
 
 import argparse
@@ -9,20 +10,24 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.bundle import METRICS, read_bundle
+from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, find_cases
 from model.predict import DEFAULT_MODEL, EXIT_REFUSED, Network, load_network, segment
+from model.reliability import self_assessed_dice
 from utils.errors import UserError
 from utils.labels import Region
-from utils.metrics import naive_scores, score
+from utils.metrics import RegionScores, naive_scores, score
+from utils.segmentation import Segmentation
 
 LOG = logging.getLogger(__name__)
 SUMMARISED = (
@@ -31,61 +36,109 @@ SUMMARISED = (
 )  # fmt: skip
 RESAMPLES = 10_000
 
+Scores = dict[str, Any]
+"""What is known about one case, as plain numbers."""
 
-def evaluate(cases: Sequence[Case], network: Network) -> dict[str, Any]:
-    """Score the network on labelled cases, patient by patient.
 
-    Returns
-    -------
-    dict
-        What ``metrics.json`` holds: ``cases`` with the scores of every region, ``summary`` with
-        mean, median, quartiles and a bootstrap 95 % interval of the mean over patients.
-    """
+def evaluate(cases: Sequence[Case], network: Network) -> dict[str, Scores]:
+    """Score the network on labelled cases, patient by patient, by the name of the case."""
     results = {}
     for number, case in enumerate(cases, 1):
         results[case.name] = evaluate_case(case, network)
         dice = "  ".join(f"{k} {v['dice']:.3f}" for k, v in results[case.name]["regions"].items())
         LOG.info("[%d/%d] %s  %s", number, len(cases), case.name, dice)
+    return results
+
+
+def evaluate_case(case: Case, network: Network) -> Scores:
+    """Scores of one case."""
+    study, truth = case.read()
+    started = time.perf_counter()
+    segmentation = segment(study, network)
+    seconds = time.perf_counter() - started
     return {
-        "weights_sha256": network.weights_sha256,
-        "runtime": network.runtime,
-        "cases": results,
+        "patient": case.patient,
+        "model": network.model_id,
+        "regions": {
+            region.name: _plain(found) | _doubt(segmentation, region, region.mask(truth))
+            for region, found in score(segmentation.labels, truth, study.grid).items()
+        },
+        "naive": asdict(naive_scores(segmentation.labels, truth, study.grid)),
+        "seconds": round(seconds, 2),
+    }
+
+
+def pooled(tested: Mapping[str, Scores], validated: Mapping[str, Scores]) -> dict[str, Any]:
+    """What ``metrics.json`` holds.
+
+    Returns
+    -------
+    dict
+        ``cases`` and ``validation`` with the scores of every region; of the former ``summary``
+        with mean, median, quartiles and a bootstrap 95 % interval of the mean over patients,
+        ``calibration`` with the reliability bins, and ``naive``.
+    """
+    cases = list(tested.values())
+    return {
+        "cases": dict(tested),
+        "validation": dict(validated),
         "summary": {
             region.name: {
-                name: summary([r["regions"][region.name][name] for r in results.values()])
+                name: summary([case["regions"][region.name][name] for case in cases])
                 for name in SUMMARISED
             }
             for region in Region
         },
+        "calibration": {
+            region.name: _calibration([case["regions"][region.name]["bins"] for case in cases])
+            for region in Region
+        },
         "naive": {
-            name: float(np.mean([r["naive"][name] for r in results.values()]))
-            for name in next(iter(results.values()))["naive"]
+            name: float(np.mean([case["naive"][name] for case in cases]))
+            for name in cases[0]["naive"]
         },
     }
 
 
-def evaluate_case(case: Case, network: Network) -> dict[str, Any]:
-    """Scores of one case, as plain numbers."""
-    study, truth = case.read()
-    started = time.perf_counter()
-    labels = segment(study, network).labels
-    seconds = time.perf_counter() - started
-    regions = {}
-    for region, found in score(labels, truth, study.grid).items():
-        regions[region.name] = {
-            **{k: v for k, v in asdict(found).items() if k != "lesions"},
-            "volume_error_ml": found.volume_error_ml,
-            "absolute_volume_error_ml": found.absolute_volume_error_ml,
-            "lesion_dice": found.lesions.dice,
-            "lesions_found": found.lesions.found,
-            "lesions_missed": found.lesions.missed,
-            "lesions_false": found.lesions.false,
-        }
+def _plain(found: RegionScores) -> Scores:
     return {
-        "patient": case.patient,
-        "regions": regions,
-        "naive": asdict(naive_scores(labels, truth, study.grid)),
-        "seconds": round(seconds, 2),
+        **{k: v for k, v in asdict(found).items() if k != "lesions"},
+        "volume_error_ml": found.volume_error_ml,
+        "absolute_volume_error_ml": found.absolute_volume_error_ml,
+        "lesion_dice": found.lesions.dice,
+        "lesions_found": found.lesions.found,
+        "lesions_missed": found.lesions.missed,
+        "lesions_false": found.lesions.false,
+    }
+
+
+def _doubt(segmentation: Segmentation, region: Region, truth: NDArray[np.bool_]) -> Scores:
+    channel = segmentation.probabilities[..., list(Region).index(region)]
+    bins = reckon(*doubtful(channel, truth))
+    return {
+        "self_assessed_dice": self_assessed_dice(segmentation, region),
+        "bins": {
+            "voxels": bins.voxels.tolist(),
+            "probability": bins.probability.round(4).tolist(),
+            "frequency": bins.frequency.round(4).tolist(),
+        },
+    }
+
+
+def _calibration(cases: Sequence[Mapping[str, Sequence[float]]]) -> Scores:
+    """Bins of several cases, voxel by voxel, and their calibration error."""
+    voxels = np.array([bins["voxels"] for bins in cases])
+    some = np.maximum(1, voxels.sum(axis=0))
+    together = Reckoning(
+        voxels.sum(axis=0),
+        (voxels * [bins["probability"] for bins in cases]).sum(axis=0) / some,
+        (voxels * [bins["frequency"] for bins in cases]).sum(axis=0) / some,
+    )
+    return {
+        "voxels": together.voxels.tolist(),
+        "probability": together.probability.round(4).tolist(),
+        "frequency": together.frequency.round(4).tolist(),
+        "error": round(together.error, 4),
     }
 
 
@@ -100,6 +153,11 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
+def folds_of(folder: Path) -> list[Path]:
+    """The networks whose figures stand for those of a model folder."""
+    return sorted(folder.glob("fold*")) or [folder]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of BraTS cases")
@@ -108,27 +166,48 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true", help="print the scores, write nothing")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folds = folds_of(arguments.model)
     try:
-        metrics = evaluate(
-            _named(arguments.data, read_bundle(arguments.model).cases[arguments.set]),
-            load_network(arguments.model),
-        )
+        tested = _measured(arguments.data, folds, arguments.set)
+        writes = arguments.set == "test" and not arguments.dry
+        validated = _measured(arguments.data, folds, "validation") if writes else {}
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
+    metrics = pooled(tested, validated)
     LOG.info(json.dumps(metrics["summary"], indent=1))
-    if arguments.set == "test" and not arguments.dry:
-        (arguments.model / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
-        write_card(arguments.model)
+    if writes:
+        _write(arguments.model, folds, metrics)
     return 0
+
+
+def _measured(data: Path, folds: Sequence[Path], part: str) -> dict[str, Scores]:
+    """Scores of each network's own cases of a part of the data."""
+    return {
+        name: scores
+        for fold in folds
+        for name, scores in evaluate(
+            _named(data, read_bundle(fold).cases[part]), load_network(fold)
+        ).items()
+    }
+
+
+def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
+    papers = {
+        "weights_sha256": read_bundle(folder).sha256,
+        "measured": {fold.name: read_bundle(fold).sha256 for fold in folds},
+    }
+    (folder / METRICS).write_text(json.dumps(papers | metrics, indent=1) + "\n")
+    write_card(folder)
 
 
 def _named(data: Path, names: Sequence[str]) -> list[Case]:
     cases = {case.name: case for case in find_cases(data)}
     absent = [name for name in names if name not in cases]
-    if absent:
+    if absent or not names:
         raise UserError(
-            f"{data} lacks {', '.join(absent)}; the figures need every case of the set."
+            f"{data} lacks {', '.join(absent) or 'cases that the network never saw'}; the figures "
+            "need every case of the set."
         )
     return [cases[name] for name in names]
 

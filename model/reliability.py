@@ -16,6 +16,7 @@ import numpy as np
 
 from model.bundle import METRICS
 from utils.labels import Region
+from utils.segmentation import CERTAIN, Segmentation
 
 WISHED_COVERAGE = 0.9
 OFFSET_ML = 1.0
@@ -67,6 +68,18 @@ class Reliability:
         values = self.dice[region]
         rank = math.floor(round((self.cases + 1) * (1 - self.coverage), 9))
         return DiceRange(float(np.median(values)), values[max(0, rank - 1)], values[-1])
+
+
+def self_assessed_dice(segmentation: Segmentation, region: Region) -> float:
+    """Dice that the network's own probabilities lead one to expect; 1 if nothing was found.
+
+    Overlap and volume are replaced by their expected values. It is as good as the probabilities,
+    and knows nothing of tumour that the network does not suspect at all.
+    """
+    probabilities = segmentation.probabilities[..., list(Region).index(region)] / CERTAIN
+    mask = region.mask(segmentation.labels)
+    total = float(probabilities.sum()) + int(mask.sum())
+    return float(2 * probabilities[mask].sum() / total) if total else 1.0
 
 
 def read_reliability(folder: Path) -> Reliability:

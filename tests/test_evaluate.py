@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ from model.bundle import METRICS, read_bundle, save_bundle
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
 from model.dataset import find_cases
-from model.evaluate import evaluate, summary
+from model.evaluate import evaluate, folds_of, pooled, summary
 from model.predict import DEFAULT_MODEL, Network
 from model.unet import build_unet
 from utils.errors import ModelError
@@ -51,14 +52,14 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_network_that_finds_nothing_scores_zero_however_accurate_its_pixels(data: Path) -> None:
-    metrics = evaluate(find_cases(data), network(nothing_found))
+    metrics = pooled(evaluate(find_cases(data), network(nothing_found)), {})
     assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [0, 0, 0]
     assert metrics["summary"]["ET"]["volume_error_ml"]["mean"] == pytest.approx(-1)
     assert metrics["naive"]["pixel_accuracy"] > 0.98
 
 
 def test_a_network_that_finds_it_all_scores_one(data: Path) -> None:
-    metrics = evaluate(find_cases(data), network(bright_is_enhancing))
+    metrics = pooled(evaluate(find_cases(data), network(bright_is_enhancing)), {})
     assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [1, 1, 1]
     assert metrics["summary"]["WT"]["hd95_mm"]["mean"] == 0
 
@@ -75,7 +76,8 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     cases = {"train": ["a", "b"], "validation": ["c"], "test": ["BraTS20_Training_001"]}
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
-    metrics = evaluate(find_cases(data), network(nothing_found))
+    scores = evaluate(find_cases(data), network(nothing_found))
+    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}} | pooled(scores, scores)
     (folder / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match="other weights"):
         write_card(folder)
@@ -88,11 +90,35 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     assert (folder / DICE_PLOT).exists()
 
 
+def half_sure(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sure of half of the tumour (1 mL in all), in doubt (60 %) of the other half."""
+    bright = bright_is_enhancing(tensor)
+    first = int(np.flatnonzero(bright.any(axis=(1, 2, 3)))[0])
+    bright[: first + 5] *= np.float32(0.6)
+    return bright
+
+
+def test_doubt_is_measured(data: Path) -> None:
+    scores = evaluate(find_cases(data), network(half_sure))
+    region = scores["BraTS20_Training_001"]["regions"]["WT"]
+    assert sum(region["bins"]["voxels"]) == 500
+    # all doubted voxels are tumour, said to be so with 60 %
+    calibration = pooled(scores, {})["calibration"]["WT"]
+    assert calibration["error"] == pytest.approx(0.4, abs=0.005)
+    assert calibration["frequency"][6] == 1
+    # expected overlap and volume: 1 of each sure voxel, .6 of each doubted one, so 800 of 1000
+    assert region["self_assessed_dice"] == pytest.approx(2 * 800 / 1800, abs=0.002)
+
+
+def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
+    assert folds_of(tmp_path) == [tmp_path]
+    for name in ("fold1", "fold0", "other"):
+        (tmp_path / name).mkdir()
+    assert folds_of(tmp_path) == [tmp_path / "fold0", tmp_path / "fold1"]
+
+
 def test_the_shipped_card_is_the_one_its_metrics_give(tmp_path: Path) -> None:
-    for file in DEFAULT_MODEL.iterdir():
-        copy = tmp_path / DEFAULT_MODEL.name / file.name
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(file.read_bytes())
+    shutil.copytree(DEFAULT_MODEL, tmp_path / DEFAULT_MODEL.name)
     write_card(tmp_path / DEFAULT_MODEL.name)
     shipped = (DEFAULT_MODEL / CARD).read_text()
     assert (tmp_path / DEFAULT_MODEL.name / CARD).read_text() == shipped

@@ -5,7 +5,7 @@ import json
 import streamlit as st
 
 from model.bundle import METRICS
-from model.card import CARD, DICE_PLOT, VOLUME_PLOT
+from model.card import CALIBRATION_PLOT, CARD, DICE_PLOT, VOLUME_PLOT
 from model.predict import DEFAULT_MODEL
 from pages.components.engine import engine
 from utils.labels import Region
@@ -24,9 +24,13 @@ for column, region in zip(st.columns(3), Region, strict=True):
         border=True,
     )
 
-left, right = st.columns(2)
-left.image(str(DEFAULT_MODEL / DICE_PLOT), caption="Dice of every test patient")
-right.image(str(DEFAULT_MODEL / VOLUME_PLOT), caption="Volume error against volume")
+PLOTS = {
+    DICE_PLOT: "Dice of every test patient",
+    VOLUME_PLOT: "Volume error against volume",
+    CALIBRATION_PLOT: "What a probability is worth",
+}
+for column, (plot, caption) in zip(st.columns(len(PLOTS)), PLOTS.items(), strict=True):
+    column.image(str(DEFAULT_MODEL / plot), caption=caption)
 
 card = (DEFAULT_MODEL / CARD).read_text()
 st.markdown("\n".join(line for line in card.splitlines() if not line.startswith("![")))
