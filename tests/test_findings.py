@@ -64,7 +64,7 @@ def visit() -> Visit:
 @pytest.fixture(autouse=True)
 def _setting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(engine_module, "load_network", network)
-    monkeypatch.setattr(findings, "_reliability", lambda: None)
+    monkeypatch.setattr(findings, "reliability", lambda: None)
     st.cache_resource.clear()
     yield
     st.cache_resource.clear()
@@ -79,6 +79,7 @@ def opened(visit: Visit) -> AppTest:
 
 
 def press(app: AppTest, key: str) -> AppTest:
+    assert not app.button(key=key).disabled
     app.button(key=key).click().run()
     assert not app.exception
     return app
@@ -122,7 +123,9 @@ def test_removing_one_leaves_exactly_the_other_in_number_mask_and_file(visit: Vi
     assert np.count_nonzero(visit.edited.labels) == 500
     np.testing.assert_array_equal(labels_in(visit.edited_mask), visit.edited.labels)
     assert (visit.segmentation, visit.mask) == (models, models_mask)
-    assert "whole tumour -4.0 mL, tumour core -4.0 mL" in written(app)
+    assert [m.delta for m in app.metric] == ["-4.0 mL by you"] * 3
+    assert "corrected" in app.markdown[0].value
+    assert "| Whole tumour | 0.5 mL | 4.5 mL |" in written(app)  # now, and the model's own
     assert "removed whole tumour, 4.00 mL at (-14, -20, 14) mm" in written(app)
 
 
@@ -222,13 +225,13 @@ def test_the_likely_range_stands_beside_the_models_numbers_and_no_others(
     # nine patients whose volumes were off by factors up to 2
     ratios = [0.1] * 8 + [np.log(2)]
     known = Reliability(dict.fromkeys(Region, ratios), dict.fromkeys(Region, [0.8] * 9))
-    monkeypatch.setattr(findings, "_reliability", lambda: known)
+    monkeypatch.setattr(findings, "reliability", lambda: known)
     app = opened(visit)
     # (4.5 + 1) / 2 - 1 = 1.75 and (4.5 + 1) * 2 - 1 = 10
     assert app.metric[0].delta == "likely 2 to 10 mL"
     assert "on 9 patients the network never saw" in written(app)
     press(app, "remove_WT_1")
-    assert not app.metric[0].delta
+    assert app.metric[0].delta == "-4.0 mL by you"
     assert "never saw" not in written(app)
 
 

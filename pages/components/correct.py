@@ -7,7 +7,6 @@ import streamlit as st
 from pages.components.session import Visit, current_visit, memo
 from utils.correct import NO_EDITS, Edits, History, corrected
 from utils.labels import Region
-from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.segmentation import Segmentation
 
@@ -44,7 +43,7 @@ def write_edited_mask(visit: Visit) -> None:
 
 def corrections(visit: Visit) -> None:
     """Offer every way to correct the mask; what is chosen becomes the visit's edits."""
-    _walk(visit)
+    steps = st.container()
     edits = visit.edits
     key = f"correct_{visit.revision}"  # after a step back the widgets start from what they show
     thresholds = [
@@ -67,20 +66,13 @@ def corrections(visit: Visit) -> None:
     )
     wt, tc, et = thresholds
     visit.history = visit.history.do(Edits((wt, tc, et), smallest_ml, fill_holes, edits.removed))
+    with steps:
+        _walk(visit)  # knows what the widgets below it have just changed
     _removed(visit)
     st.caption(
         "Lesions are removed in the table below the pictures. To paint or erase by hand, open the "
         "downloaded mask in ITK-SNAP."
     )
-
-
-def differences(visit: Visit, shown: Segmentation) -> str:
-    """How the volumes shown differ from the model's own, in words."""
-    if visit.segmentation is None:
-        return ""
-    models = region_volumes_ml(visit.segmentation.labels, shown.grid)
-    now = region_volumes_ml(shown.labels, shown.grid)
-    return ", ".join(f"{r.title.lower()} {now[r] - models[r]:+.1f} mL" for r in Region)
 
 
 def _threshold(region: Region, least: float, key: str) -> float:

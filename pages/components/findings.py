@@ -11,7 +11,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from model.predict import DEFAULT_MODEL
 from model.reliability import Reliability, read_reliability
-from pages.components.correct import differences
 from pages.components.session import Visit, current_visit, memo, recall
 from pages.components.viewer import LookAt
 from pages.components.viewer.encode import DisplayGrid
@@ -53,14 +52,14 @@ _TITLES = (
 
 
 def volumes(visit: Visit, segmentation: Segmentation, columns: Sequence[DeltaGenerator]) -> None:
-    """Show one number a region, each in a column of its own."""
+    """Show one number a region, below it how far it may be off, or what the reader changed."""
     found = region_volumes_ml(segmentation.labels, segmentation.grid)
     for column, (region, volume_ml) in zip(columns, found.items(), strict=True):
         parts = " + ".join(label.title for label in TUMOUR_LABELS if label in region.value)
         column.metric(
             region.title,
             millilitres(volume_ml),
-            _likely(visit, region, volume_ml),
+            _below(visit, region, volume_ml),
             delta_color="off",
             delta_arrow="off",
             help=f"{parts}. {_where_from(visit)}",
@@ -71,11 +70,6 @@ def remarks(visit: Visit, segmentation: Segmentation) -> None:
     """Show what must be known before the result is trusted."""
     if not Region.WT.mask(segmentation.labels).any():
         st.info("No tumour was found. That is no proof that there is none: look at the scans.")
-    if visit.edits != NO_EDITS:
-        st.caption(
-            f":material/edit: Corrected by you; against the model's own mask: "
-            f"{differences(visit, segmentation)}."
-        )
     for notice in visit.intake.notices:
         if notice.consent:
             st.warning(notice.text, icon=":material/warning:")
@@ -154,7 +148,7 @@ def millilitres(volume_ml: float) -> str:
 
 
 @cache
-def _reliability() -> Reliability | None:
+def reliability() -> Reliability | None:
     """Errors of the shipped model; None if its figures hold too few to say."""
     try:
         return read_reliability(DEFAULT_MODEL)
@@ -164,7 +158,7 @@ def _reliability() -> Reliability | None:
 
 def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tuple[str, ...]]]:
     """Titles and cells of the columns beside a region's volume."""
-    known, model = _reliability(), visit.segmentation
+    known, model = reliability(), visit.segmentation
     if model is not None and visit.edits != NO_EDITS:
         before = region_volumes_ml(model.labels, model.grid)
         return ("Model's own",), lambda region, _: (millilitres(before[region]),)
@@ -181,17 +175,21 @@ def _range(known: Reliability, region: Region, volume_ml: float) -> str:
     return f"{low:.0f} to {high:.0f} mL" if high >= WHOLE_ML else f"{low:.1f} to {high:.1f} mL"
 
 
-def _likely(visit: Visit, region: Region, volume_ml: float) -> str | None:
-    """Range of the true volume; of a corrected mask the model's errors say nothing."""
-    known = _reliability()
-    if known is None or visit.edits != NO_EDITS:
-        return None
-    return f"likely {_range(known, region, volume_ml)}"
+def _below(visit: Visit, region: Region, volume_ml: float) -> str | None:
+    """Difference from the model's own volume, or else the range that holds the true one.
+
+    Of a corrected mask the model's errors say nothing.
+    """
+    known, model = reliability(), visit.segmentation
+    if visit.edits != NO_EDITS and model is not None:
+        change_ml = volume_ml - region_volumes_ml(model.labels, model.grid)[region]
+        return f"{change_ml:+.1f} mL by you"
+    return None if known is None else f"likely {_range(known, region, volume_ml)}"
 
 
 def _where_from(visit: Visit) -> str:
     """Say what the likely range rests on, where one is shown."""
-    known = _reliability()
+    known = reliability()
     if known is None or visit.edits != NO_EDITS:
         return ""
     return (

@@ -73,11 +73,6 @@ class Visit:
         """What the page is about: the corrected segmentation if there is one, else the model's."""
         return self.segmentation if self.edits == NO_EDITS else self.edited
 
-    @property
-    def shown_mask(self) -> bytes | None:
-        """The file of what is shown."""
-        return self.mask if self.edits == NO_EDITS else self.edited_mask
-
     def __del__(self) -> None:
         """Nobody waits for the result any more."""
         if self.job is not None:

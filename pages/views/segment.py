@@ -25,6 +25,12 @@ from utils.render import key_slice
 from utils.segmentation import Segmentation
 
 _BAR_WIDTHS = (1.4, 1.2, 1.2, 1.2, 1.5, 0.9, 1, 0.9)
+_LOW_METRICS = """<style>
+[data-testid='stMetric'] [data-testid='stMetricLabel'] {line-height: 1.1; min-height: 0}
+[data-testid='stMetric'] [data-testid='stMetricValue'] {line-height: 1.15; font-size: 1.35rem}
+[data-testid='stMetric'] [data-testid='stMetricDelta'] {
+  line-height: 1.1; font-size: 0.8rem; padding: 0; background: none}
+</style>"""  # three lines in the height of the buttons beside them: the room is the viewer's
 
 
 def show_visit(visit: Visit) -> None:
@@ -66,19 +72,21 @@ def centre(segmentation: Segmentation) -> tuple[int, int, int]:
 
 def show_result(visit: Visit, segmentation: Segmentation) -> None:
     """Volumes and buttons in one row, the viewer below, what was found below that."""
+    st.html(_LOW_METRICS)
     title, *numbers, mask, more, correct, again = st.columns(
         _BAR_WIDTHS, vertical_alignment="center"
     )
     above = st.container()
     correcting = correct.toggle("Correct", key="correct", help="Change the mask by hand.")
-    pictures, *panel = st.columns([3.4, 1] if correcting else [1])
+    pictures, *panel = st.columns([3.8, 1] if correcting else [1])
     for column in panel:  # before all else: everything follows the edits
         with column:
             corrections(visit)
     current = follow(visit, segmentation)
     with pictures:
         shown = viewer(visit.intake.study, current, key="viewer", look_at=visit.look_at)
-    title.markdown(f"#### {title_of(visit)}")
+    corrected = " :orange-badge[corrected]" if visit.edited else ""
+    title.markdown(f"#### {title_of(visit)}{corrected}")
     volumes(visit, current, numbers)
     with above:
         remarks(visit, current)
