@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ GRID = Grid(SHAPE, np.diag([-1.0, -1.0, 2.0, 1.0]))  # voxels of 2 microlitres, 
 
 
 def segmentation_of(labels: np.ndarray, notices: tuple[str, ...] = ()) -> Segmentation:
-    made_by = Provenance("unet-1", "ab" * 32, "CPU", 3.5, ("Scaled.",), notices)
+    made_by = Provenance(
+        *("unet-1", "ab" * 32, "CPU", 3.5, ("Scaled.",), notices),
+        finished_utc="2026-01-02T03:04:05Z",
+    )
     return Segmentation(labels, np.zeros((*SHAPE, len(Region)), np.uint8), GRID, made_by)
 
 
@@ -45,6 +49,11 @@ def result_of(segmentation: Segmentation, study: Study) -> Result:
     return Result(study, segmentation, dict.fromkeys(Modality, "0" * 64), b"a mask")
 
 
+def table(page: list[str]) -> list[str]:
+    """The cells below "Volumes"."""
+    return page[page.index("Volumes") + 1 : page.index("Lesions of the tumour core")]
+
+
 def words(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> list[str]:
     figure = report_figure(result_of(segmentation, study), notes)
     return [text.get_text() for text in figure.texts]
@@ -55,13 +64,11 @@ def test_report_states_volumes_lesions_and_where_they_come_from(
 ) -> None:
     page = words(segmentation_of(tumour, ("Thick slices.",)), study)
     assert RESEARCH_USE in page
-    assert "Whole tumour: 7.2 mL" in page
-    assert "Tumour core: 0.2 mL" in page
-    assert "Enhancing tumour: 0.2 mL" in page
-    assert (
-        "Of which necrotic and non-enhancing core none found; oedema 7.0 mL; enhancing tumour "
-        "0.2 mL" in page
-    )
+    assert "Segmented 2026-01-02 03:04 UTC by brain-tumour-segmentation 0.1.0" in page
+    assert table(page) == [
+        *("Whole tumour", "7.2 mL", "Tumour core", "0.2 mL", "Enhancing tumour", "0.2 mL"),
+        *("Necrotic and non-enhancing core", "none found", "Oedema", "7.0 mL"),
+    ]
     row = page.index("Measurable") + 1
     # index 0 grows to the patient's left, the lesion lies beyond the middle; 10 mm by 1 mm
     expected = ["1", "left", "0.2 mL", "0.2 mL", "10 x 1 mm", "10 mm²", "no"]
@@ -72,11 +79,31 @@ def test_report_states_volumes_lesions_and_where_they_come_from(
 
 
 def test_expected_error_stands_beside_its_volume(study: Study, tumour: np.ndarray) -> None:
-    notes = ReportNotes(intervals_ml={Region.ET: (0.1, 0.4)})
+    notes = ReportNotes("", {Region.ET: (0.1, 0.4)}, 0.85)
     page = words(segmentation_of(tumour), study, notes)
-    line = "Enhancing tumour: 0.2 mL (90 % of comparable cases within 0.1 to 0.4 mL)"
-    assert line in page
-    assert "Tumour core: 0.2 mL" in page
+    assert table(page) == [
+        *("", "", "85% of comparable cases lie within"),
+        *("Whole tumour", "7.2 mL", "", "Tumour core", "0.2 mL", ""),
+        *("Enhancing tumour", "0.2 mL", "0.1 to 0.4 mL"),
+        *("Necrotic and non-enhancing core", "none found", "", "Oedema", "7.0 mL", ""),
+    ]
+
+
+def test_a_corrected_mask_is_said_to_be_one_beside_what_the_model_had_found(
+    study: Study, tumour: np.ndarray
+) -> None:
+    own = result_of(segmentation_of(tumour), study)
+    without = np.where(tumour == Label.ET, np.uint8(Label.ED), tumour)
+    corrected = replace(own, segmentation=segmentation_of(without), own=own)
+    page = [text.get_text() for text in report_figure(corrected, NO_NOTES).texts]
+    assert any(line.endswith("Corrected by a reader.") for line in page)
+    assert table(page) == [
+        *("", "", "Model's own"),
+        *("Whole tumour", "7.2 mL", "7.2 mL", "Tumour core", "none found", "0.2 mL"),
+        *("Enhancing tumour", "none found", "0.2 mL"),
+        *("Necrotic and non-enhancing core", "none found", "none found"),
+        *("Oedema", "7.2 mL", "7.0 mL"),
+    ]
 
 
 def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measured(
@@ -99,19 +126,36 @@ def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measure
     shown = [axes.images[0].get_array() for axes in figure.axes]
     assert len(shown) == len(expected) == 6
     assert all(np.array_equal(a, b) for a, b in zip(shown, expected, strict=True))
-    assert "FLAIR: slices axial 13," in figure.texts[2].get_text()
+    assert "FLAIR: slices axial 13," in figure.texts[3].get_text()
+
+
+def test_pictures_show_the_head_and_not_the_air_around_it(tumour: np.ndarray) -> None:
+    values = np.zeros(SHAPE, np.float32)
+    values[20:38, 4:36, 16:24] = 100  # 18 x 32 x 16 mm, and 12 mm around it where there is room
+    study = Study({modality: Volume(values, GRID) for modality in Modality})
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[25:35, 6:16, 18:22] = Label.ET
+    figure = report_figure(result_of(segmentation_of(labels), study), NO_NOTES)
+    heights_and_widths = [axes.images[0].get_array().shape[:2] for axes in figure.axes[:3]]
+    # axial: 32 + 4 + 4 mm by 18 + 12 + 2 mm; coronal: 16 + 12 + 12 mm by 32 mm; sagittal: by 40
+    assert heights_and_widths == [(360, 288), (360, 288), (360, 360)]
+    white = (figure.axes[0].images[0].get_array() == 255).all(axis=-1)
+    assert white.sum(axis=1).max() > 60  # a diameter of 10 mm, at 9 pixels a mm
 
 
 def test_no_tumour_is_said_aloud(study: Study) -> None:
     page = words(segmentation_of(np.zeros(SHAPE, np.uint8)), study)
-    assert "Whole tumour: none found" in page
+    assert table(page)[:6] == [
+        *("Whole tumour", "none found", "Tumour core", "none found"),
+        *("Enhancing tumour", "none found"),
+    ]
     assert "None found. That is no proof that there is none." in page
 
 
 def test_a_volume_that_rounds_to_nothing_is_not_printed_as_nothing(study: Study) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[3, 3, 3] = Label.ED
-    assert "Whole tumour: under 0.1 mL" in words(segmentation_of(labels), study)
+    assert table(words(segmentation_of(labels), study))[1] == "under 0.1 mL"
 
 
 def test_side_is_unknown_without_a_head(tumour: np.ndarray) -> None:

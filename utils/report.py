@@ -1,13 +1,17 @@
 """One page for the tumour board."""
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from textwrap import wrap
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from utils.labels import TUMOUR_LABELS, Region
+from utils.grid import Grid
+from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import (
     Diameters,
     Lesion,
@@ -22,6 +26,9 @@ from utils.render import RESEARCH_USE, Style, View, display_window, key_slice, l
 from utils.segmentation import Segmentation
 from utils.sidecar import PROGRAM, VERSION, Result, provenance_line
 from utils.study import Modality, Study
+from utils.volume import Volume
+
+Box = tuple[slice, slice, slice]
 
 LONGEST_TYPED_TEXT = 55
 MOST_LESIONS = 6
@@ -33,6 +40,9 @@ _LINE = 0.0148  # of the page's height
 _LEFT = 0.06
 _LEAST_ML = 0.1  # a volume below is not printed as 0.0
 _LINE_CHARACTERS = 118
+_VOLUME_COLUMNS = (_LEFT, 0.39, 0.54)
+_PICTURE_HEIGHT = 0.225  # of the page
+_MARGIN_MM = 12.0  # around the head, for the letters
 _LESION_COLUMNS = (_LEFT, 0.12, 0.24, 0.39, 0.54, 0.69, 0.82)
 
 
@@ -45,7 +55,9 @@ class ReportNotes:
     typed_text : str
         Typed by the person at the screen to identify the patient; printed here and kept nowhere.
     intervals_ml : mapping of Region to (low, high)
-        Where 90 % of comparable cases lie, in mL.
+        Where that share of comparable cases lie, in mL.
+    coverage : float
+        The share.
 
     Raises
     ------
@@ -55,6 +67,7 @@ class ReportNotes:
 
     typed_text: str = ""
     intervals_ml: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
+    coverage: float = 0.9
 
     def __post_init__(self) -> None:
         if len(self.typed_text) > LONGEST_TYPED_TEXT:
@@ -100,11 +113,12 @@ def report_figure(result: Result, notes: ReportNotes) -> Figure:
     page = _Page(figure)
     page.write("Brain tumour segmentation", size=15, weight="bold")
     page.write(RESEARCH_USE, weight="bold", colour="#b00020")
+    page.write(_made(result), size=8)
     if notes.typed_text:
         page.write(notes.typed_text)
     page.skip()
     _add_pictures(page, segmentation, study, found)
-    _add_volumes(page, segmentation, notes.intervals_ml)
+    _add_volumes(page, result, notes)
     _add_lesions(page, found)
     _add_notes(page, segmentation)
     return figure
@@ -141,6 +155,13 @@ class _Page:
         )
 
 
+def _made(result: Result) -> str:
+    """Say when, and who had the last word."""
+    minute = result.segmentation.provenance.finished_utc[:16].replace("T", " ")
+    time = f"Segmented {minute} UTC by {PROGRAM} {VERSION}"
+    return time if result.own is None else f"{time}. Corrected by a reader."
+
+
 def _lesions(segmentation: Segmentation, study: Study) -> tuple[Lesion, ...]:
     """Core lesions, as RANO counts them; with their sides if there is a head to have a midline."""
     head = study.scans[Modality.FLAIR].values != 0
@@ -165,21 +186,62 @@ def _add_pictures(
     slices = {plane: key_slice(labels, grid, plane) for plane in Plane}
     if diameters:
         slices[Plane.AXIAL] = diameters.slice_index
-    style = Style(
-        outline=True, diameters=(diameters,) if diameters else (), longest_side_px=_PICTURE_PX
-    )
+    box = _head_box(study, labels)
+    drawn = (_moved(diameters, grid, box),) if diameters else ()
+    style = Style(outline=True, diameters=drawn, longest_side_px=_PICTURE_PX)
     for modality in _PICTURED:
-        page.y -= 0.2
-        scan = study.scans[modality]
+        page.y -= _PICTURE_HEIGHT
+        scan = _cut(study.scans[modality], box)
         window = display_window(scan)
         for column, (plane, index) in enumerate(slices.items()):
-            axes = page.figure.add_axes((_LEFT + 0.3 * column, page.y, 0.29, 0.2))
-            axes.imshow(lettered_rgb(scan, labels, View(plane, index, window), style))
+            place = (_LEFT + 0.295 * column, page.y, 0.29, _PICTURE_HEIGHT)
+            view = View(plane, index - box[plane.array_axis(grid)].start, window)
+            axes = page.figure.add_axes(place)
+            axes.imshow(lettered_rgb(scan, labels[box], view, style))
             axes.set_axis_off()
+            axes.set_anchor("NW")
         page.skip(0.3)
         numbers = ", ".join(f"{p.title.lower()} {i + 1}" for p, i in slices.items())
         page.write(f"{modality.title}: slices {numbers} of the file, radiological convention", 8)
     _add_legend(page)
+
+
+def _head_box(study: Study, labels: NDArray[np.uint8]) -> Box:
+    """Find what there is to see, with a margin for the letters; everything if there is nothing."""
+    seen = labels != Label.BACKGROUND
+    for modality in _PICTURED:
+        seen |= study.scans[modality].stored != 0
+    found = ndimage.find_objects(seen.astype(np.uint8)) or [tuple(slice(0, n) for n in seen.shape)]
+    margins = (round(_MARGIN_MM / size) for size in study.grid.spacing_mm)
+    i, j, k = (
+        slice(max(0, side.start - margin), min(n, side.stop + margin))
+        for side, margin, n in zip(found[0], margins, seen.shape, strict=True)
+    )
+    return i, j, k
+
+
+def _cut(scan: Volume, box: Box) -> Volume:
+    """The part of a scan that lies in a box, where it is in the body."""
+    affine = scan.grid.affine.copy()
+    affine[:3, 3] = affine[:3] @ [*(side.start for side in box), 1]
+    values = scan.values[box]
+    i, j, k = values.shape
+    return Volume(values, Grid((i, j, k), affine))
+
+
+def _moved(diameters: Diameters, grid: Grid, box: Box) -> Diameters:
+    """Diameters in the voxel indices of a box."""
+    origin = np.array([side.start for side in box])
+    (a, b), (c, d) = (
+        (tuple((np.array(end) - origin).tolist()) for end in ends)
+        for ends in (diameters.longest_ends, diameters.perpendicular_ends)
+    )
+    return replace(
+        diameters,
+        slice_index=diameters.slice_index - int(origin[Plane.AXIAL.array_axis(grid)]),
+        longest_ends=(a, b),
+        perpendicular_ends=(c, d),
+    )
 
 
 def _add_legend(page: _Page) -> None:
@@ -192,20 +254,41 @@ def _add_legend(page: _Page) -> None:
     page.skip(1.8)
 
 
-def _add_volumes(
-    page: _Page, segmentation: Segmentation, intervals_ml: Mapping[Region, tuple[float, float]]
-) -> None:
-    labels, grid = segmentation.labels, segmentation.grid
+def _add_volumes(page: _Page, result: Result, notes: ReportNotes) -> None:
+    """One row a region, then one a label that is no region; beside it the interval, or what was."""
+    titles, beside = _beside(result, notes)
     page.write("Volumes", size=11, weight="bold")
-    for region, volume_ml in region_volumes_ml(labels, grid).items():
-        line = f"{region.title}: {_millilitres(volume_ml)}"
-        if region in intervals_ml:
-            low, high = intervals_ml[region]
-            line += f" (90 % of comparable cases within {low:.1f} to {high:.1f} mL)"
-        page.write(line)
-    parts = label_volumes_ml(labels, grid).items()
-    page.write("Of which " + "; ".join(f"{k.title.lower()} {_millilitres(v)}" for k, v in parts))
+    if titles:
+        page.write_row(("", "", *titles), _VOLUME_COLUMNS, "normal")
+    for structure, volume_ml in _volumes_ml(result).items():
+        cells = (structure.title, _millilitres(volume_ml), *beside(structure))
+        page.write_row(cells, _VOLUME_COLUMNS[: len(cells)], "normal")
     page.skip(0.6)
+
+
+def _beside(
+    result: Result, notes: ReportNotes
+) -> tuple[tuple[str, ...], Callable[[Region | Label], tuple[str, ...]]]:
+    """Title and cells of the column beside the volumes, if there is anything to say."""
+    own = result.own
+    if own is not None:
+        before = _volumes_ml(own)
+        return ("Model's own",), lambda structure: (_millilitres(before[structure]),)
+    if not notes.intervals_ml:
+        return (), lambda _: ()
+    ranges: dict[Region | Label, str] = {
+        region: f"{low:.1f} to {high:.1f} mL" for region, (low, high) in notes.intervals_ml.items()
+    }
+    title = f"{notes.coverage:.0%} of comparable cases lie within"
+    return (title,), lambda structure: (ranges.get(structure, ""),)
+
+
+def _volumes_ml(result: Result) -> dict[Region | Label, float]:
+    """Volume of every region, and of the labels that are none."""
+    labels, grid = result.segmentation.labels, result.segmentation.grid
+    parts = label_volumes_ml(labels, grid)
+    del parts[Label.ET]  # the region of that name says it
+    return dict([*region_volumes_ml(labels, grid).items(), *parts.items()])
 
 
 def _millilitres(volume_ml: float) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from pages.components.findings import reliability
 from pages.components.session import Visit
 from pages.components.viewer import ViewerState
 from utils.correct import NO_EDITS
 from utils.export import bundle_zip, mask_stem, picture_png, volumes_csv
+from utils.measure import region_volumes_ml
 from utils.render import View
 from utils.report import LONGEST_TYPED_TEXT, ReportNotes, report_pdf
 from utils.segmentation import Segmentation
@@ -54,7 +56,7 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
         help="Printed on the PDF and kept nowhere else.",
         autocomplete="off",
     )
-    notes = ReportNotes(typed_text)
+    notes = _notes(result, typed_text)
 
     def button(title: str, name: str, mime: str, make: Callable[[], bytes]) -> None:
         stem, extension = name.split(".")
@@ -90,6 +92,16 @@ def _result(visit: Visit, segmentation: Segmentation) -> Result:
         return Result(study, segmentation, hashes, visit.mask or b"")
     own = Result(study, visit.segmentation, hashes, visit.mask or b"")
     return Result(study, segmentation, hashes, visit.edited_mask or b"", own)
+
+
+def _notes(result: Result, typed_text: str) -> ReportNotes:
+    """What the report says besides; of a corrected mask the model's errors say nothing."""
+    known = reliability()
+    if known is None or result.own is not None:
+        return ReportNotes(typed_text)
+    found = region_volumes_ml(result.segmentation.labels, result.segmentation.grid).items()
+    intervals_ml = {region: known.volume_interval_ml(region, ml) for region, ml in found}
+    return ReportNotes(typed_text, intervals_ml, known.coverage)
 
 
 def _file_name(visit: Visit, stem: str, extension: str) -> str:
