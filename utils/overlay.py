@@ -8,10 +8,14 @@ from utils.grid import Grid
 from utils.render import Picture, Style, View, display_window, lettered_rgb, slice_rgb
 from utils.volume import Volume
 
-ONLY_FIRST = (0, 158, 115)
-ONLY_SECOND = (204, 121, 167)
-BOTH = (187, 187, 187)
-"""The viewer's colours for differences: Okabe and Ito's, none of them a label's."""
+ONLY_FIRST = (230, 159, 0)
+ONLY_SECOND = (0, 114, 178)
+BOTH = (150, 220, 200)
+"""Colours of differences, here and in the viewer; none is a label's.
+
+Okabe and Ito's orange and blue, and a pale green for what agrees: grey is lost on a scan, and comes
+near their pink for colour-blind readers.
+"""
 
 TILE_MM = 24.0
 _OPACITY = 0.6

@@ -78,5 +78,6 @@ def legend(first: str, second: str) -> None:
     """What the colours of a difference mean."""
     parts = ((f"Only in: {first}", ONLY_FIRST), (f"Only in: {second}", ONLY_SECOND))
     for text, colour in (*parts, ("In both", BOTH)):
-        square = f"<span style='color:rgb{colour};font-size:1.3em'>■</span>"
-        st.html(f"{square} {text}")
+        swatch, name = st.columns([1, 9], vertical_alignment="center")
+        swatch.image(np.full((20, 20, 3), colour, np.uint8), width=20)
+        name.markdown(text)

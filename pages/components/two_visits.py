@@ -27,7 +27,7 @@ from utils.render import Style, View, key_slice, lettered_rgb
 from utils.volume import Volume
 
 EARLIER = "Earlier mask"
-PANE = Style(longest_side_px=460, opacity=0.35)
+PANE = Style(longest_side_px=520, opacity=0.35)
 SIDE_BY_SIDE, CHECKERBOARD = "Side by side", "Checkerboard"
 
 

@@ -19,7 +19,9 @@ STUDY, MASKS = "The study on the Segment page", "Two masks"
 
 def compare_study(visit: Visit, segmentation: Segmentation) -> None:
     """The segmentation on screen against an uploaded reference."""
-    reference = mask_upload("Reference mask", "reference")
+    field, _ = st.columns(2)
+    with field:
+        reference = mask_upload("Reference mask", "reference")
     if reference is None:
         return
     found = judged(segmentation.labels, segmentation.grid, reference)

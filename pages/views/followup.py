@@ -32,7 +32,7 @@ def current() -> VisitMask | None:
     if visit is None or segmentation is None:
         st.caption("A study segmented on the *Segment* page is taken from there.")
         return uploaded_visit("Current", "current")
-    choice = st.segmented_control("Is", [STUDY, MASK], default=STUDY, required=True, key="which")
+    choice = st.segmented_control("It is", [STUDY, MASK], default=STUDY, required=True, key="which")
     if choice == STUDY:
         return current_study(visit, segmentation)
     return uploaded_visit("Current", "current")
