@@ -5,6 +5,7 @@ import streamlit as st
 from pages.components.engine import engine
 from pages.components.expiry import expire_closed_sessions
 from pages.components.guard import demand_login, protection
+from pages.components.progress import warn_without_network
 from pages.components.viewer import viewer_routes
 
 app = st.App(  # the server; the pages below are its script
@@ -23,6 +24,7 @@ if __name__ == "__main__":
             st.Page("pages/views/compare.py", title="Compare", icon=":material/compare:"),
             st.Page("pages/views/followup.py", title="Follow-up", icon=":material/timeline:"),
             st.Page("pages/views/model.py", title="Model", icon=":material/query_stats:"),
+            st.Page("pages/views/selftest.py", title="Self-test", icon=":material/fact_check:"),
             st.Page("pages/views/guide.py", title="Help", icon=":material/help:"),
         ],
         position="top",
@@ -38,4 +40,5 @@ if __name__ == "__main__":
     st.caption(
         "For research only. Not a medical device; do not base a decision about a patient on it."
     )
+    warn_without_network()
     page.run()

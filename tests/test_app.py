@@ -5,7 +5,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +295,34 @@ def test_a_network_that_fails_gives_a_sentence_and_no_result(
     assert "Restore the folder" in app.error[0].value
     assert not app.metric
     assert not app.exception
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_says_that_the_network_is_missing_and_can_load_it_again(
+    app: AppTest, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Network:
+        raise ModelError("The model brats-unet is damaged. Restore the folder.")
+
+    monkeypatch.setattr(engine_module, "load_network", broken)
+    st.cache_resource.clear()
+    app.switch_page(str(page.relative_to(ROOT))).run()
+    until(lambda: engine_module.engine().ready)
+    app.run()
+    assert not app.exception
+    assert "Restore the folder" in app.error[0].value
+    monkeypatch.setattr(engine_module, "load_network", network)
+    app.button(key="load_again").click().run()
+    until(lambda: engine_module.engine().ready)
+    app.run()
+    assert not any("Restore the folder" in error.value for error in app.error)
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_head_without_tumour_is_said_aloud(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import gc
 import threading
 import time
 
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 from model.predict import Network
 from pages.components import engine as engine_module
 from pages.components.engine import Engine, Job
+from pages.components.session import Visit
 from utils.errors import ModelError, UserError
+from utils.intake import Intake
 from utils.study import Study
 
 
@@ -118,3 +121,48 @@ def test_an_unforeseen_error_is_a_sentence_too(
     with pytest.raises(ModelError, match=r"stopped unexpectedly \(ZeroDivisionError\)"):
         wait(engine.submit(study, ())).result()
     assert engine.runtime is None
+
+
+def test_a_network_that_could_not_be_loaded_can_be_loaded_again(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    damaged = [ModelError("The weights are damaged. Restore them.")]
+
+    def load() -> Network:
+        if damaged:
+            raise damaged.pop()
+        return network(nothing_found)
+
+    engine = engine_with(monkeypatch, load)
+    with pytest.raises(ModelError, match="Restore them"):
+        wait(engine.submit(study, ())).result()
+    assert "Restore them" in str(engine.failure)
+    engine.load_again()
+    engine.load_again()  # a second click
+    assert not wait(engine.submit(study, ())).result().labels.any()
+    assert engine.failure is None
+    assert engine.runtime == "by hand"
+
+
+def test_a_job_whose_reader_is_gone_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    running, gate = threading.Event(), threading.Event()
+
+    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if tensor.any():
+            running.set()
+            gate.wait(30)
+        return nothing_found(tensor)
+
+    engine = engine_with(monkeypatch, lambda: network(slow))
+    visit = Visit(Intake(study, (), {}))
+    visit.job = job = engine.submit(study, ())
+    assert running.wait(30)
+    del visit  # as when its session is closed, whichever way
+    gc.collect()
+    assert job.cancelled
+    gate.set()
+    with pytest.raises(UserError, match="cancelled"):
+        wait(job).result()
+    assert job.study is None

@@ -108,19 +108,30 @@ class Engine:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self._waiting: list[Job] = []
         self._expected_s = FIRST_GUESS_S
-        self._network: Future[Network] = self._worker.submit(self._load)
+        self._network: Network | None = None
+        self._failure: UserError | None = None
+        self._worker.submit(self._load)
 
     @property
     def runtime(self) -> str | None:
-        """What the network runs on, e.g. ``"tensorflow on CPU"``; None while it is being loaded."""
-        if not self._network.done() or self._network.exception():
-            return None
-        return self._network.result().runtime
+        """What the network runs on, e.g. ``"tensorflow on CPU"``; None before it is loaded."""
+        return self._network.runtime if self._network else None
+
+    @property
+    def failure(self) -> UserError | None:
+        """Why the network could not be loaded, in one sentence for the reader."""
+        return self._failure
 
     @property
     def ready(self) -> bool:
-        """Whether the network has been loaded and has met a head."""
-        return self._network.done()
+        """Whether the network has been loaded and has met a head, or never will."""
+        return self._network is not None or self._failure is not None
+
+    def load_again(self) -> None:
+        """Try to load the network once more, if that has failed."""
+        if self._failure is not None:
+            self._failure = None
+            self._worker.submit(self._load)
 
     def submit(self, study: Study, notices: Sequence[Notice]) -> Job:
         """Queue a study; returns at once."""
@@ -135,26 +146,31 @@ class Engine:
         waiting = [other for other in self._waiting if other is job or not other.cancelled]
         return waiting.index(job) if job in waiting else 0
 
-    def _load(self) -> Network:
-        network = load_network()
-        head = np.zeros((*network.window, len(Modality)), np.float32)
-        network.run(head)  # compiles, so that the first reader does not wait for it
-        return network
-
-    def _run(self, job: Job) -> None:
+    def _load(self) -> None:
         try:
-            network = self._network.result()
+            network = load_network()
+            head = np.zeros((*network.window, len(Modality)), np.float32)
+            network.run(head)  # compiles, so that the first reader does not wait for it
         except UserError as error:
-            job.fail(error)
+            self._failure = error
         except Exception as error:  # noqa: BLE001  # the reader is told, the queue goes on
             LOG.error("the network could not be loaded: %s", type(error).__name__)
-            job.fail(_unexpected(error))
+            self._failure = _unexpected(error)
         else:
-            started = time.monotonic()
-            if job.run(network):
+            self._network = network
+
+    def _run(self, job: Job) -> None:
+        started = time.monotonic()
+        try:
+            if self._network is None:
+                job.fail(self._failure or _NOT_LOADED)
+            elif job.run(self._network):
                 self._expected_s = time.monotonic() - started
         finally:
             self._waiting.remove(job)
+
+
+_NOT_LOADED = ModelError("The network is being loaded again. Try again in a moment.")
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,9 +1,25 @@
-"""The wait for a segmentation: looks at the job every second, without rerunning the page."""
+"""The wait for the network and for a segmentation: looked at without rerunning the page."""
 
 import streamlit as st
 
 from pages.components.engine import Job, engine
 from pages.components.session import erase
+
+
+def warn_without_network() -> None:
+    """Say on every page that the network could not be loaded, and offer to try again."""
+    failure = engine().failure
+    if failure is not None:
+        st.error(f"Nothing can be segmented: {failure}")
+        st.button("Load the network again", key="load_again", on_click=engine().load_again)
+    elif not engine().ready:
+        _await_network()
+
+
+@st.fragment(run_every=2.0)
+def _await_network() -> None:
+    if engine().ready:
+        st.rerun()
 
 
 @st.fragment(run_every=1.0)
