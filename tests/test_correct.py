@@ -95,7 +95,9 @@ def test_the_models_mask_is_kept_untouched(two_boxes: Segmentation) -> None:
     assert two_boxes.provenance is MADE_BY
 
 
-@pytest.mark.parametrize(("least", "ml"), [(0.2, 4 + 1 + 2), (0.35, 4 + 1), (0.5, 4), (0.9, 4)])
+@pytest.mark.parametrize(
+    ("least", "ml"), [(0.2, 4 + 1 + 2), (0.35, 4 + 1), (0.4, 4 + 1), (0.41, 4), (0.5, 4), (0.9, 4)]
+)
 def test_a_threshold_takes_exactly_the_voxels_from_it_on(least: float, ml: float) -> None:
     probabilities = nothing()
     probabilities[5:25, 10:30, 10:20, 0] = 0.95  # 4 mL

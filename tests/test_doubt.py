@@ -32,8 +32,10 @@ def test_the_worst_slice_comes_first_with_its_expected_error() -> None:
 
 def test_neighbours_of_a_worse_slice_are_not_listed() -> None:
     grid = Grid((40, 40, 40), np.diag([1, 1, 2.0, 1]))
-    found = doubtful_slices(segmentation(grid, (20, 20), (23, 18), (25, 17)))
-    assert [slice_.voxel[2] for slice_ in found] == [20, 25]  # 6 and 10 mm away
+    found = doubtful_slices(segmentation(grid, (20, 20), (17, 19), (23, 18), (25, 17)))
+    assert [slice_.voxel[2] for slice_ in found] == [20, 25]  # 6, 6 and 10 mm away
+    at_the_end = doubtful_slices(segmentation(grid, (2, 20), (4, 18), (37, 16)))
+    assert [slice_.voxel[2] for slice_ in at_the_end] == [2, 37]
 
 
 def test_the_place_is_where_the_doubt_lies() -> None:
@@ -72,3 +74,13 @@ def test_parts_of_the_core_are_told_apart() -> None:
     labels[5:25, 5:25, 10] = Label.NCR_NET
     (found,) = doubtful_slices(Segmentation(labels, probabilities, grid, MADE_BY))
     assert found.expected_error_ml == pytest.approx(0.08)  # 400 voxels, wrong with 0.2
+
+
+def test_a_core_more_probable_than_the_tumour_around_it_counts_no_more_than_that() -> None:
+    grid = Grid((30, 30, 30), np.eye(4))
+    probabilities = np.zeros((*grid.shape, 3), np.uint8)
+    probabilities[5:25, 5:25, 10] = (0.6 * CERTAIN, CERTAIN, 0)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[5:25, 5:25, 10] = Label.ED  # impossible where all tumour is core
+    (found,) = doubtful_slices(Segmentation(labels, probabilities, grid, MADE_BY))
+    assert found.expected_error_ml == pytest.approx(0.4)  # 400 voxels, all of them wrong

@@ -139,6 +139,8 @@ def test_the_download_is_what_is_shown(visit: Visit, monkeypatch: pytest.MonkeyP
     press(app, "remove_WT_2")
     assert np.count_nonzero(labels_in(offered["Mask"])) == 4000
     assert b"removed whole tumour" in offered["JSON"]()
+    press(app, "remove_WT_1")
+    assert not labels_in(offered["Mask"]).any()
 
 
 def test_keeping_only_one_removes_the_others(visit: Visit) -> None:
