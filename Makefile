@@ -5,7 +5,7 @@ DATA ?= data
 OUT ?= runs/brats-unet
 SHARED := ../shared/data
 
-.PHONY: run test check train evaluate bench-viewer data clean
+.PHONY: run test check train evaluate bench bench-viewer data clean
 
 run: .venv/app            ## serve the app at http://localhost:8501
 	$(BIN)/streamlit run app.py
@@ -27,6 +27,9 @@ train: .venv/train data   ## train on the BraTS cases in DATA, resumable; OUT be
 
 evaluate: .venv/app data  ## measure the shipped model on the cases it never saw
 	$(BIN)/python -m model.evaluate $(DATA) $(ARGS)
+
+bench: .venv/app          ## from four files to a verified mask: seconds, memory, distance from this machine's peak
+	$(BIN)/python -m tests.benchmarks.bench_model $(ARGS)
 
 bench-viewer: .venv/dev   ## how long from the wheel to the picture, beside st.slider
 	$(BIN)/python -m tests.benchmarks.bench_viewer

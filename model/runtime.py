@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.study import Modality
-
 if TYPE_CHECKING:
     import keras
     import openvino
@@ -26,7 +24,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # Linux, and Windows' Linux
 
-_SETTINGS = {
+SETTINGS = {
     "PERFORMANCE_HINT": "LATENCY",  # one study at a time, on all cores
     "INFERENCE_PRECISION_HINT": "f32",  # where a CPU has bfloat16, the plugin would round to it
     "ENABLE_CPU_PINNING": False,  # pinned threads wait for whatever else runs on their core
@@ -53,7 +51,7 @@ def choose_backend() -> str:
     import keras
 
     if keras.backend.backend() == "openvino":
-        # its operations work so; in the other order a third of the time goes into transposing
+        # OpenVINO's own order; in the other one half of the time goes into transposing
         keras.config.set_image_data_format("channels_first")
     return str(keras.backend.backend())
 
@@ -80,16 +78,33 @@ def runner(model: "keras.Model", window: tuple[int, int, int]) -> Run:
     return lambda tensor: np.asarray(model.predict_on_batch(tensor[None])[0])
 
 
+def graph(model: "keras.Model", window: tuple[int, int, int]) -> "openvino.Model":
+    """Translate a Keras model for OpenVINO, for one head of a fixed shape.
+
+    It goes by way of a file, for which Keras has an interface; nobody else can write to it.
+    """
+    import keras
+    import openvino
+
+    edges = iter(window)
+    shape = (1, *(n or next(edges) for n in model.input_shape[1:]))  # only channels are known
+    signature = [keras.InputSpec(shape=shape, dtype="float32")]
+    with TemporaryDirectory() as folder:
+        file = str(Path(folder, "unet.xml"))
+        model.export(file, "openvino", verbose=False, input_signature=signature)
+        return openvino.Core().read_model(file, config={"ENABLE_MMAP": False})  # it is deleted
+
+
 def _compiled(model: "keras.Model", window: tuple[int, int, int]) -> Run:
-    """Compile for one shape: half the time that Keras' own call takes, which leaves it open."""
+    """Compile for one shape; Keras would also do so, but with settings of its own."""
     import openvino
     from openvino.preprocess import PrePostProcessor
 
-    layouts = PrePostProcessor(_graph(model, window))
+    layouts = PrePostProcessor(graph(model, window))
     for side in (layouts.input(), layouts.output()):
         side.tensor().set_layout(openvino.Layout("NDHWC"))
         side.model().set_layout(openvino.Layout("NCDHW"))
-    request = openvino.compile_model(layouts.build(), "CPU", _SETTINGS).create_infer_request()
+    request = openvino.compile_model(layouts.build(), "CPU", SETTINGS).create_infer_request()
     lock = threading.Lock()  # a request has one set of buffers
 
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,15 +112,3 @@ def _compiled(model: "keras.Model", window: tuple[int, int, int]) -> Run:
             return np.asarray(request.infer([tensor[None]], share_inputs=True)[0][0])
 
     return run
-
-
-def _graph(model: "keras.Model", window: tuple[int, int, int]) -> "openvino.Model":
-    """Translate by way of a file, for which Keras has an interface; nobody else can write to it."""
-    import keras
-    import openvino
-
-    head = keras.InputSpec(shape=(1, len(Modality), *window), dtype="float32")
-    with TemporaryDirectory() as folder:
-        file = str(Path(folder, "unet.xml"))
-        model.export(file, "openvino", verbose=False, input_signature=[head])
-        return openvino.Core().read_model(file, config={"ENABLE_MMAP": False})  # it is deleted
