@@ -4,7 +4,9 @@
 """
 
 import gc
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +25,12 @@ from utils.labels import Region
 from utils.study import Study
 
 ROOT = Path(__file__).parents[2]
+HELD = Path(os.environ.get("HOLD_THE_NETWORK", "/no/such/file"))
 
 
 def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    while tensor.any() and HELD.exists():  # a network that takes as long as a test needs
+        time.sleep(0.1)
     bright = tensor.mean(axis=-1, keepdims=True) > 0.9
     return np.repeat(bright, len(Region), axis=-1).astype(np.float32)
 

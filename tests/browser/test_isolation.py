@@ -34,10 +34,11 @@ Corner = tuple[int, int, int]
 
 @dataclass
 class App:
-    """The running app."""
+    """The running app, whose network waits for as long as the file `hold` exists."""
 
     url: str
     log: Path
+    hold: Path
 
     def memory(self) -> dict[str, int]:
         with urllib.request.urlopen(f"{self.url}/_test/memory") as answer:
@@ -61,11 +62,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         *(sys.executable, "-m", "tests.browser.launch", str(GRACE_S)),
         *("--server.headless=true", f"--server.port={port}", "--logger.level=debug"),
     ]
+    hold = log.with_name("hold")
+    environment = {**os.environ, "HOLD_THE_NETWORK": str(hold)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
         )
-    running = App(f"http://127.0.0.1:{port}", log)
+    running = App(f"http://127.0.0.1:{port}", log, hold)
     deadline = time.monotonic() + 60
     while not answers(f"{running.url}/_stcore/health"):
         assert process.poll() is None, log.read_text()
@@ -124,10 +127,14 @@ def upload(tab: Any, corner: Corner) -> None:
     tab.page.get_by_role("button", name="Segment").wait_for()
 
 
-def segment(tab: Any) -> None:
+def start(tab: Any, *, clicks: int = 1) -> None:
     for agree in tab.page.get_by_role("checkbox").all():
         agree.check(force=True)
-    tab.page.locator(".st-key-segment button:enabled").click()
+    tab.page.locator(".st-key-segment button:enabled").click(click_count=clicks)
+
+
+def segment(tab: Any) -> None:
+    start(tab)
     tab.page.locator(".viewer canvas").first.wait_for()
     tab.page.get_by_role("button", name="Mask").wait_for()
 
@@ -164,7 +171,52 @@ def test_two_readers_download_each_their_own_mask(
         assert not [c for c in tab.complaints if "Content Security Policy" in c]
         assert not [url for url in tab.requests if CANARY.search(url)]
     assert not [name for name, _ in saved if CANARY.search(name)]
+    with urllib.request.urlopen(f"{app.url}/_stcore/metrics") as answer:
+        metrics = answer.read().decode()
+    assert "bytes" in metrics
+    assert not CANARY.search(metrics)
     assert not CANARY.search(app.log.read_text())
+
+
+def test_a_double_click_starts_one_segmentation(app: App, open_tab: Callable[..., Any]) -> None:
+    app.hold.touch()
+    tab = open_tab(app.url)
+    upload(tab, (8, 8, 8))
+    start(tab, clicks=2)
+    tab.page.get_by_role("button", name="Cancel").wait_for()
+    tab.page.wait_for_timeout(1500)
+    held = app.memory()
+    app.hold.unlink()
+    assert (held["visits"], held["jobs"]) == (1, 1)
+    tab.page.get_by_role("button", name="Mask").wait_for()
+
+
+@pytest.mark.parametrize("leaves", ["reload", "close", "cancel"])
+def test_who_leaves_in_the_middle_of_a_run_leaves_nothing_behind(
+    app: App, open_tab: Callable[..., Any], leaves: str
+) -> None:
+    app.hold.touch()
+    tab = open_tab(app.url)
+    upload(tab, (8, 8, 8))
+    start(tab)
+    tab.page.get_by_role("button", name="Cancel").wait_for()
+    if leaves == "close":
+        tab.page.close()
+    elif leaves == "reload":
+        tab.page.reload()
+    else:
+        tab.page.get_by_role("button", name="Cancel").click()
+    if leaves != "close":  # an empty form, and no trace of a failure
+        tab.page.get_by_role("button", name="Demo study").wait_for()
+        assert "Traceback" not in tab.page.content()
+        assert not tab.page.get_by_role("button", name="Mask").count()
+    app.await_memory(lambda held: held["visits"] == 0, GRACE_S + 10)
+    app.hold.unlink()  # the network comes to its next step, where it learns that nobody waits
+    sessions = 0 if leaves == "close" else 1
+    app.await_memory(lambda held: nothing(held, sessions=sessions), GRACE_S + 20)
+    if leaves != "close":  # and the next study is segmented as ever
+        upload(tab, (10, 8, 8))
+        segment(tab)
 
 
 def test_erasing_leaves_nothing_of_the_study_in_memory(
