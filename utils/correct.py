@@ -186,6 +186,11 @@ def corrected(segmentation: Segmentation, edits: Edits) -> Segmentation:
     )
 
 
+def is_corrected(segmentation: Segmentation) -> bool:
+    """Whether a reader's edits are in these labels, by what `corrected` wrote into them."""
+    return any(step.startswith("corrected by the reader") for step in segmentation.provenance.steps)
+
+
 def _labels(probabilities: NDArray[np.uint8], grid: Grid, edits: Edits) -> Labels:
     """Do what `utils.postprocess.labels_from` does, with the reader's own numbers."""
     least = np.array(edits.thresholds) * CERTAIN

@@ -20,10 +20,13 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from tests.browser.endurance import WHEELS_A_FRAME, held, read_for_long
+
 APP = Path(__file__).with_name("viewer_app.py")
 SINGLE_INPUTS = 40
 BURST = 60
 FIRST_IMAGE_S = 2.5
+HOUR_FRAMES = 1200
 
 # Times from an input event to the first frame after the picture has changed, and how many
 # different pictures were painted.
@@ -137,6 +140,23 @@ def bench_viewer(page: Any) -> None:
         report(name, times, burst(page, lambda: page.mouse.wheel(0, -100)))
 
 
+def bench_hour(page: Any) -> None:
+    """Several thousand turns of the wheel, with other scans, planes and layouts in between."""
+    session = page.context.new_cdp_session(page)
+    read_for_long(page, HOUR_FRAMES // 4)  # every way of looking at it once
+    before = held(session)
+    began = time.perf_counter()
+    read_for_long(page, HOUR_FRAMES)
+    seconds = time.perf_counter() - began
+    after = held(session)
+    sys.stdout.write(
+        f"{HOUR_FRAMES * WHEELS_A_FRAME} wheel events, {HOUR_FRAMES / seconds:.0f} frames/s: "
+        f"JS heap {before.heap_bytes / 1e6:.1f} -> {after.heap_bytes / 1e6:.1f} MB, "
+        f"nodes {before.nodes} -> {after.nodes}, "
+        f"listeners {before.listeners} -> {after.listeners}\n"
+    )
+
+
 def bench_slider(page: Any) -> None:
     """Arrow keys on the usual slider."""
     page.get_by_role("link", name="Slider").click()
@@ -163,6 +183,7 @@ def main() -> int:
         sys.stdout.write(f"run finished to first image  {seconds:.2f} s (limit {FIRST_IMAGE_S})\n")
         page.wait_for_timeout(6000)  # everything encoded and fetched
         bench_viewer(page)
+        bench_hour(page)
         bench_slider(page)
         browser.close()
     return int(seconds > FIRST_IMAGE_S)

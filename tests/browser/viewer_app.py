@@ -5,11 +5,12 @@ Query: grid=NAME, grace=SECONDS, earlier=1.
 
 import streamlit as st
 
+from pages.components.guard import protection
 from pages.components.viewer import LookAt, forget, viewer, viewer_routes
 from pages.components.viewer.store import STORE
 from tests.browser.viewer_phantom import make_comparison, make_segmentation, make_study
 
-app = st.App(__file__, routes=viewer_routes())
+app = st.App(__file__, routes=viewer_routes(), middleware=protection())
 
 
 def image_page() -> None:

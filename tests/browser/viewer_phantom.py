@@ -4,7 +4,7 @@ import numpy as np
 
 from pages.components.viewer import Comparison
 from utils.grid import Grid
-from utils.labels import regions_of
+from utils.labels import Label, regions_of
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Modality, Study
 from utils.volume import Volume
@@ -33,12 +33,16 @@ def make_study(grid_name: str) -> Study:
 
 
 def make_segmentation(study: Study) -> Segmentation:
-    """Make a lopsided tumour: three boxes inside each other, off every centre."""
+    """Make a lopsided tumour: three boxes inside each other, off every centre.
+
+    The network saw no core in the innermost one: it is core because the rim encloses it.
+    """
     labels = np.zeros(SHAPE, np.uint8)
     labels[8:26, 10:24, 6:20] = 2
     labels[10:20, 12:22, 8:16] = 4
     labels[12:16, 13:18, 9:12] = 1
     probabilities = (regions_of(labels) * CERTAIN).astype(np.uint8)
+    probabilities[labels == Label.NCR_NET, 1] = round(0.04 * CERTAIN)
     provenance = Provenance("test", "0" * 64, "none", 0.0)
     return Segmentation(labels, probabilities, study.grid, provenance)
 

@@ -13,9 +13,12 @@ import {
   outline,
   packed,
   paint,
+  presetWindow,
   scaleBarMm,
   slicesHolding,
+  tumourWindow,
   valueAt,
+  windowAround,
 } from "../../pages/components/viewer/frontend/slicing.js";
 
 const walk = (width, height) => ({ width, height, start: 0, stepU: 1, stepV: width });
@@ -157,4 +160,25 @@ test("two masks are told apart by what lies only in the one, only in the other, 
   const { values, counts } = difference(Uint8Array.of(0, 1, 0, 4, 2), Uint8Array.of(0, 0, 4, 1, 0), membership([1, 4]));
   assert.deepEqual([...values], [0, 1, 2, 3, 0]); // 2 is switched off
   assert.deepEqual(counts, [2, 1, 1, 1]);
+});
+
+test("a preset is another width of the scan's first window about another middle", () => {
+  assert.deepEqual(presetWindow([100, 300], { width: 1, level: 0.5 }), [100, 300]);
+  assert.deepEqual(presetWindow([100, 300], { width: 0.5, level: 0.5 }), [150, 250]);
+  assert.deepEqual(presetWindow([100, 300], { width: 1.6, level: 0.8 }), [100, 420]);
+});
+
+test("a window is made wider and moved in widths of the first one, and is never inside out", () => {
+  assert.deepEqual(windowAround([100, 200], [0, 200], 0.1, 0), [90, 210]);
+  assert.deepEqual(windowAround([100, 200], [0, 200], 0, -0.1), [80, 180]);
+  const [low, high] = windowAround([100, 200], [0, 300], -5, 0);
+  assert.deepEqual([low, high], [149.5, 150.5]);
+});
+
+test("the tumour's window runs over its own greys but the outermost ones, in the scan's units", () => {
+  const labels = new Uint8Array(120).fill(4, 0, 101);
+  const values = Int16Array.from({ length: 120 }, (_, n) => (n < 101 ? n - 50 : 9999)); // -50 .. 50 in the tumour
+  const volume = { values, header: { scale: 2, offset: 10 } };
+  assert.deepEqual(tumourWindow(volume, labels, membership([1, 2, 4])), [-86, 106]); // 2 * -48 + 10, 2 * 48 + 10
+  assert.equal(tumourWindow(volume, labels, membership([1])), null);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { camera, maskBox, maskField, surfaceOf, tissueTable } from "../../pages/components/viewer/frontend/surface.js";
+import { VIEWS, camera, maskBox, maskField, surfaceOf, tissueTable } from "../../pages/components/viewer/frontend/surface.js";
 import { membership } from "../../pages/components/viewer/frontend/slicing.js";
 
 const IDENTITY = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]];
@@ -98,4 +98,69 @@ test("background is 0 in a skull-stripped scan and below the dark tissue in any 
   assert.deepEqual([stripped[0], stripped[1]], [0, 1]);
   const noisy = tissueTable({ scale: 1, offset: 0, window: [10, 1010] }, 7);
   assert.deepEqual([noisy[100], noisy[161]], [0, 1]);
+});
+
+// How far the surface's normals stray from a ball's, in degrees: the terraces of its voxels.
+function roughness({ positions, normals }, centre) {
+  let sum = 0;
+  for (let n = 0; n < positions.length; n += 3) {
+    const out = [0, 1, 2].map((i) => positions[n + i] - centre[i]);
+    const cosine = [0, 1, 2].reduce((dot, i) => dot + out[i] * normals[n + i], 0) / Math.hypot(...out);
+    sum += Math.acos(Math.min(1, cosine));
+  }
+  return (sum / (positions.length / 3)) * (180 / Math.PI);
+}
+
+test("where the probability agrees with the mask, the surface has no terraces", () => {
+  const [shape, centre, radius] = [[40, 40, 40], [19, 20, 21], 14];
+  const values = ball(shape, centre, radius);
+  const table = membership([4]);
+  const box = maskBox(values, shape, table);
+  // one half on the ball's surface, falling from 1 to 0 within four voxels
+  const likely = (at) => {
+    const [x, y, z] = [at % 40, Math.floor(at / 40) % 40, Math.floor(at / 1600)];
+    return Math.min(1, Math.max(0, 0.5 + (radius - Math.hypot(x - 19, y - 20, z - 21)) / 4));
+  };
+  const even = surfaceOf(maskField(values, shape, table, box, 1, likely), IDENTITY);
+  const hard = surfaceOf(maskField(values, shape, table, box, 1), IDENTITY);
+  assert.ok(roughness(even, centre) < 1.5, String(roughness(even, centre)));
+  assert.ok(roughness(hard, centre) < 4, String(roughness(hard, centre)));
+  assert.ok(Math.abs(volumeOf(even) / ((4 / 3) * Math.PI * 14 ** 3) - 1) < 0.03);
+});
+
+test("where the probability contradicts the mask, the mask is drawn", () => {
+  const mask = ball([40, 40, 40], [19, 20, 21], 14);
+  const table = membership([4]);
+  const box = maskBox(mask, [40, 40, 40], table);
+  const drawn = volumeOf(surfaceOf(maskField(mask, [40, 40, 40], table, box, 1, (at) => (mask[at] ? 0.1 : 0.9)), IDENTITY));
+  assert.ok(Math.abs(drawn / ((4 / 3) * Math.PI * 14 ** 3) - 1) < 0.03, String(drawn));
+});
+
+test("a rim one voxel thick is drawn without holes", () => {
+  const shape = [40, 40, 40];
+  const values = new Uint8Array(40 ** 3); // a plate that stands across the grid, 30 voxels wide and high
+  for (let z = 5; z < 35; z++) for (let x = 5; x < 35; x++) for (const y of [x, x + 1]) values[x + 40 * (y + 40 * z)] = 4;
+  const table = membership([4]);
+  const { positions, indices } = surfaceOf(maskField(values, shape, table, maskBox(values, shape, table), 1), IDENTITY);
+  assert.equal(positions.length / 3 - indices.length / 6, 2); // Euler: one closed surface, no handles
+  assert.ok(Math.max(...positions.filter((_, n) => n % 3 === 2)) > 33);
+});
+
+// What lies at the screen's upper edge and at its right, looked at by a button's name.
+function edges(name) {
+  const { right, up } = camera(VIEWS[name].yaw, VIEWS[name].pitch);
+  const letter = (direction) => {
+    const axis = direction.map(Math.abs).indexOf(Math.max(...direction.map(Math.abs)));
+    return (direction[axis] > 0 ? "RAS" : "LPI")[axis];
+  };
+  return [letter(up), letter(right)];
+}
+
+test("every button looks from where it says: nose up from above and below, right never for left", () => {
+  assert.deepEqual(edges("Front"), ["S", "L"]);
+  assert.deepEqual(edges("Back"), ["S", "R"]);
+  assert.deepEqual(edges("Right"), ["S", "A"]);
+  assert.deepEqual(edges("Left"), ["S", "P"]);
+  assert.deepEqual(edges("Top"), ["A", "R"]);
+  assert.deepEqual(edges("Foot"), ["A", "L"]); // as axial slices hang radiologically
 });

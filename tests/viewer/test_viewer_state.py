@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.viewer import LookAt, _layer, _look_at_data, _start, _state, viewer
+from pages.components.viewer import (
+    LookAt,
+    _layer,
+    _look_at_data,
+    _start,
+    _state,
+    viewer,
+)
 from pages.components.viewer.encode import DisplayGrid
 from tests.browser.viewer_phantom import GRIDS, SHAPE, make_segmentation, make_study
+from utils.correct import Edits, corrected, is_corrected
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label
+from utils.overlay import BOTH, ONLY_FIRST, ONLY_SECOND
 from utils.plane import Plane
 from utils.segmentation import Segmentation
 from utils.study import Modality
@@ -99,6 +108,15 @@ def test_the_legend_shows_a_volume_as_the_page_does() -> None:
     assert f"{line['ml']:.1f}" == f"{volume_ml:.1f}" == "41.8"
 
 
+@pytest.mark.parametrize(
+    "edits", [Edits(thresholds=(0.4, 0.5, 0.5)), Edits(fill_holes=True), Edits(smallest_ml=2.0)]
+)
+def test_a_corrected_mask_is_known_as_one(edits: Edits) -> None:
+    own = make_segmentation(make_study("canonical"))
+    assert not is_corrected(own)
+    assert is_corrected(corrected(own, edits))
+
+
 def simulated(colour: tuple[int, int, int], matrix: np.ndarray) -> np.ndarray:
     """How a colour looks to a colour-blind reader, linear light in and out."""
     channel = np.array(colour) / 255
@@ -114,12 +132,19 @@ BLINDNESSES = {
 }
 
 
+PALETTES = {
+    "labels": [label.colour for label in TUMOUR_LABELS],
+    "differences": [ONLY_FIRST, ONLY_SECOND, BOTH],
+}
+
+
+@pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("blindness", BLINDNESSES)
-def test_the_labels_colours_stay_apart_for_colour_blind_readers(blindness: str) -> None:
+def test_colours_stay_apart_for_colour_blind_readers(blindness: str, palette: str) -> None:
     matrix = np.array(BLINDNESSES[blindness])
-    for one, other in combinations(TUMOUR_LABELS, 2):
-        a, b = lab(simulated(one.colour, matrix)), lab(simulated(other.colour, matrix))
-        assert np.linalg.norm(a - b) > 20  # CIE76; 2.3 is just noticeable
+    for one, other in combinations(PALETTES[palette], 2):
+        a, b = lab(simulated(one, matrix)), lab(simulated(other, matrix))
+        assert np.linalg.norm(a - b) > 20, (one, other)  # CIE76; 2.3 is just noticeable
 
 
 def lab(linear: np.ndarray) -> np.ndarray:

@@ -14,14 +14,17 @@ import streamlit as st
 from numpy.typing import NDArray
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.viewer.encode import DisplayGrid, encode_bytes, encode_scan
+from pages.components.viewer.encode import FIRST_WINDOWS, DisplayGrid, encode_bytes, encode_scan
 from pages.components.viewer.routes import FRONTEND, ROUTE, frontend_version, viewer_routes
 from pages.components.viewer.store import STORE
+from utils.correct import is_corrected
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import label_volumes_ml
+from utils.overlay import BOTH, ONLY_FIRST, ONLY_SECOND
 from utils.plane import Plane
-from utils.segmentation import Segmentation
+from utils.postprocess import THRESHOLD
+from utils.segmentation import CERTAIN, Segmentation
 from utils.study import Modality, Study
 
 __all__ = [
@@ -37,12 +40,6 @@ __all__ = [
 
 Voxel = tuple[int, int, int]
 
-_BRIGHTEST_PERCENT = {  # oedema must keep its shades in FLAIR and T2; vessels need none in T1
-    Modality.FLAIR: 99.7,
-    Modality.T1: 99.0,
-    Modality.T1CE: 99.0,
-    Modality.T2: 99.5,
-}
 
 _requests = itertools.count()
 _legends: WeakKeyDictionary[Segmentation, dict[str, Any]] = WeakKeyDictionary()
@@ -78,11 +75,15 @@ class Comparison:
         Values of `utils.labels.Label`.
     grid : Grid
         The study's grid.
+    names : (str, str, str), optional
+        What to call voxels only in the segmentation, only in this mask, and in both, for instance
+        "False positive", "Missed", "Found".
     """
 
     title: str
     labels: NDArray[np.uint8]
     grid: Grid
+    names: tuple[str, str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.grid.shape:
@@ -196,8 +197,7 @@ def _session() -> str:
 
 def _publish_scans(study: Study) -> Mapping[str, str]:
     encoders = {
-        m.value: partial(encode_scan, scan, _BRIGHTEST_PERCENT[m])
-        for m, scan in study.scans.items()
+        m.value: partial(encode_scan, scan, FIRST_WINDOWS[m]) for m, scan in study.scans.items()
     }
     return STORE.publish(_session(), study, encoders)
 
@@ -228,6 +228,8 @@ def _segmentation_data(segmentation: Segmentation | None) -> dict[str, Any] | No
     return {
         "token": tokens["labels"],
         **_legend(segmentation),
+        "threshold": THRESHOLD * CERTAIN,  # of the stored probabilities
+        "corrected": is_corrected(segmentation),
         "probabilities": [{"title": r.title, "token": tokens[r.name]} for r in Region],
     }
 
@@ -237,7 +239,13 @@ def _comparison_data(comparison: Comparison | None) -> dict[str, Any] | None:
         return None
     encoders = {"labels": partial(encode_bytes, comparison.labels, comparison.grid)}
     tokens = STORE.publish(_session(), comparison, encoders)
-    return {"title": comparison.title, "token": tokens["labels"]}
+    names = comparison.names or ("Only here", f"Only in: {comparison.title}", "In both")
+    colours = (ONLY_FIRST, ONLY_SECOND, BOTH)
+    differences = [
+        {"code": code, "title": name, "colour": _hex(colour)}  # the code: bit 0 here, bit 1 there
+        for code, (name, colour) in enumerate(zip(names, colours, strict=True), 1)
+    ]
+    return {"title": comparison.title, "token": tokens["labels"], "differences": differences}
 
 
 def _legend(segmentation: Segmentation) -> dict[str, Any]:
@@ -256,10 +264,14 @@ def _layer(name: str, title: str, members: Set[Label], ml: Mapping[Label, float]
     return {
         "id": name,
         "title": title,
-        "colour": "#{:02x}{:02x}{:02x}".format(*rim.colour),
+        "colour": _hex(rim.colour),
         "members": sorted(int(label) for label in members),
         "ml": sum(ml[label] for label in members),  # rounded once, where it is shown
     }
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _start(segmentation: Segmentation | None, display: DisplayGrid) -> Voxel:

@@ -11,15 +11,40 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from utils.grid import Grid
+from utils.study import Modality
 from utils.volume import Volume
 
 Voxel = TypeVar("Voxel", np.float32, np.uint8)
 
 GZIP_LEVEL = 1  # 0.1 s a scan; level 6 takes four times as long to save a tenth of the bytes
 STORED_STEPS = 2**14 - 1  # for scans that are not whole numbers: finer than a scanner's own steps
-DARKEST_PERCENT = 1.0  # of the tissue; shown black
-BRIGHTEST_PERCENT = 99.0  # shown white, unless the caller knows better
 WINDOW_SAMPLE = 300_000  # voxels from which a percentile is known well enough
+
+
+@dataclass(frozen=True)
+class WindowRule:
+    """How a scan's first window is found in its own tissue, whatever the scanner's units.
+
+    Attributes
+    ----------
+    darkest_percent, brightest_percent : float
+        Percentiles of the tissue shown black and white.
+    headroom : float
+        How much further up white lies, as a share of the range between the two.
+    """
+
+    darkest_percent: float = 1.0
+    brightest_percent: float = 99.0
+    headroom: float = 0.0
+
+
+FIRST_WINDOWS = {  # oedema must keep its shades in FLAIR and T2; vessels need none in T1ce
+    Modality.FLAIR: WindowRule(brightest_percent=99.7),
+    # grey and white matter fill T1's upper half: CSF black and room above, or all of it is pale
+    Modality.T1: WindowRule(darkest_percent=5.0, brightest_percent=99.0, headroom=0.15),
+    Modality.T1CE: WindowRule(darkest_percent=2.0, brightest_percent=99.0),
+    Modality.T2: WindowRule(brightest_percent=98.0),
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,7 @@ class DisplayGrid:
         return _mapped(np.linalg.inv(self.to_study).astype(np.float64), study_voxel)
 
 
-def encode_scan(scan: Volume, brightest_percent: float = BRIGHTEST_PERCENT) -> Payload:
+def encode_scan(scan: Volume, rule: WindowRule) -> Payload:
     """Encode a scan as int16.
 
     Whole numbers in int16's range are kept as they are, so the read-out shows the scanner's own
@@ -88,8 +113,8 @@ def encode_scan(scan: Volume, brightest_percent: float = BRIGHTEST_PERCENT) -> P
     ----------
     scan : Volume
         Any orientation.
-    brightest_percent : float
-        Percentile of the tissue that the first window shows white.
+    rule : WindowRule
+        How the first window is found.
     """
     values = _ras(scan.values, scan.grid)
     low, high = float(values.min()), float(values.max())
@@ -103,7 +128,7 @@ def encode_scan(scan: Volume, brightest_percent: float = BRIGHTEST_PERCENT) -> P
         "dtype": "int16",
         "scale": scale,
         "offset": offset,
-        "window": window_of(scan.values, brightest_percent),
+        "window": window_of(scan.values, rule),
         "box": tissue_box(values),
     }
     return Payload(_packed(stored, "<i2"), header)
@@ -114,19 +139,17 @@ def encode_bytes(values: NDArray[np.uint8], grid: Grid) -> Payload:
     return Payload(_packed(_ras(values, grid), "|u1"), {"dtype": "uint8"})
 
 
-def window_of(
-    values: NDArray[np.float32], brightest_percent: float = BRIGHTEST_PERCENT
-) -> tuple[float, float]:
+def window_of(values: NDArray[np.float32], rule: WindowRule) -> tuple[float, float]:
     """Lowest and highest value to show at first: robust percentiles of the tissue (non-zero)."""
     stride = slice(None, None, max(1, round((values.size / WINDOW_SAMPLE) ** (1 / 3))))
     sample = values[stride, stride, stride]
     tissue = sample[sample != 0]
     if tissue.size == 0:
         tissue = values[values != 0] if values.any() else values.ravel()
-    low, high = np.percentile(tissue, (DARKEST_PERCENT, brightest_percent))
+    low, high = np.percentile(tissue, (rule.darkest_percent, rule.brightest_percent))
     if high <= low:  # a scan of one value: show it mid-grey
         low, high = low - 1, high + 1
-    return float(low), float(high)
+    return float(low), float(high + rule.headroom * (high - low))
 
 
 def tissue_box(values: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:

@@ -11,9 +11,9 @@ const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-
 // A slice-sized canvas that is filled voxel by voxel, then scaled by the browser; filled again only
 // when it would look different.
 class SliceCanvas {
-  constructor() {
+  constructor(inMemory) {
     this.canvas = document.createElement("canvas");
-    this.context = this.canvas.getContext("2d");
+    this.context = this.canvas.getContext("2d", { willReadFrequently: inMemory });
     this.image = null;
     this.held = [];
   }
@@ -35,13 +35,14 @@ class SliceCanvas {
 
 // What one pane keeps from picture to picture: a canvas per role, and the outlines.
 export class PaneMemory {
-  constructor() {
+  constructor(inMemory) {
+    this.inMemory = inMemory;
     this.canvases = new Map();
     this.outlines = new Map();
   }
 
   canvas(role, values, walk, table) {
-    if (!this.canvases.has(role)) this.canvases.set(role, new SliceCanvas());
+    if (!this.canvases.has(role)) this.canvases.set(role, new SliceCanvas(this.inMemory));
     const slice = this.canvases.get(role);
     slice.fill(values, walk, table);
     return slice.canvas;

@@ -5,6 +5,7 @@ const TRACKPAD_STEP = 24;
 const GESTURE_GAP_MS = 200;
 const TAP_PX = 8;
 const ZOOM_PER_PX = 0.006;
+const WINDOW_STEP = 0.05; // of the scan's first window, for one press of a key
 
 // Slices to move for one wheel event; keeps what a track pad has left over.
 export class WheelSteps {
@@ -140,6 +141,7 @@ export const KEYS = [
   [["Home"], "First slice", (viewer) => viewer.step(-Infinity)],
   [["End"], "Last slice", (viewer) => viewer.step(Infinity)],
   [["Shift+Arrow"], "Move the cross-hair within the slice", null],
+  [["Alt+Arrow"], "Pan", null],
   [["n"], "Next slice with tumour", (viewer) => viewer.toTumour(1)],
   [["b"], "Previous slice with tumour", (viewer) => viewer.toTumour(-1)],
   [["l"], "Slice with the largest tumour", (viewer) => viewer.toLargest()],
@@ -160,7 +162,17 @@ export const KEYS = [
   [["+", "="], "Zoom in", (viewer) => viewer.zoomBy(1.25)],
   [["-"], "Zoom out", (viewer) => viewer.zoomBy(0.8)],
   [["0"], "Fit to the pane, reset the window", (viewer) => viewer.resetView()],
+  [["5"], "Window: automatic", (viewer) => viewer.usePreset("auto")],
+  [["6"], "Window: wide", (viewer) => viewer.usePreset("wide")],
+  [["7"], "Window: narrow", (viewer) => viewer.usePreset("narrow")],
+  [["8"], "Window: tumour", (viewer) => viewer.usePreset("tumour")],
+  [["q"], "Less contrast (wider window)", (viewer) => viewer.changeWindowByKey(WINDOW_STEP, 0)],
+  [["w"], "More contrast (narrower window)", (viewer) => viewer.changeWindowByKey(-WINDOW_STEP, 0)],
+  [["e"], "Darker (higher level)", (viewer) => viewer.changeWindowByKey(0, WINDOW_STEP)],
+  [["r"], "Brighter (lower level)", (viewer) => viewer.changeWindowByKey(0, -WINDOW_STEP)],
   [[" "], "Cine: play or stop", (viewer) => viewer.toggleCine()],
+  [[","], "Cine slower", (viewer) => viewer.changeCineSpeed(-2)],
+  [["."], "Cine faster", (viewer) => viewer.changeCineSpeed(2)],
   [["p"], "Save a picture (PNG)", (viewer) => viewer.savePicture()],
   [["?", "h"], "This help", (viewer) => viewer.toggleHelp()],
 ];
@@ -179,15 +191,17 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const NAVIGATION = /^(Arrow|Page|Home|End)/;
 
 export function handleKey(viewer, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.defaultPrevented) return;
+  if (event.altKey && !ARROWS[event.key]) return;
   const target = event.composedPath()[0];
   if (target.closest?.("select, input[type=color]")) return;
   if (target.closest?.("input") && (NAVIGATION.test(event.key) || event.key === " ")) return;
   if (target.closest?.("button") && (event.key === " " || event.key === "Enter")) return;
   if (event.key === "Escape" && viewer.closeHelp()) return take(event);
-  if (event.shiftKey && ARROWS[event.key]) {
-    viewer.nudge(...ARROWS[event.key]);
-    return take(event);
+  if (ARROWS[event.key] && (event.shiftKey || event.altKey)) {
+    if (event.altKey) viewer.panBy(...ARROWS[event.key]);
+    else viewer.nudge(...ARROWS[event.key]);
+    return take(event); // Alt with an arrow would leave the page
   }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const entry = KEYS.find(([keys, , act]) => act && keys.includes(key));

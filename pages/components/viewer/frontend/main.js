@@ -2,11 +2,14 @@
 
 import { PLANES, clamp, edgeMarks, isMirrored, placement, sliceWalk, toPixel, toVoxel, transform } from "./geometry.js";
 import { PaneMemory, drawPane } from "./draw.js";
+import { probe } from "./graphics.js";
 import { handleKey, listenToPane } from "./interaction.js";
 import { mapTable, gradient, uncertainty } from "./maps.js";
 import { Panel, element } from "./panel.js";
-import { DIFFERENCES, LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
-import { difference, fillTable, greyTable, heart, largest, membership, nextHolding, slicesHolding, valueAt } from "./slicing.js";
+import { writeLegend, writeLetters } from "./picture.js";
+import { labelText, position, tidy } from "./reading.js";
+import { CINE_RANGE, LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
+import { difference, fillTable, greyTable, heart, largest, membership, nextHolding, presetWindow, slicesHolding, tumourWindow, valueAt, windowAround } from "./slicing.js";
 import { GoneError, keepOnly, load, loaded, watchUnseen } from "./volumes.js";
 
 const SETTLED_MS = 1500; // a rest this long, or leaving the viewer, reports the view to the page
@@ -14,7 +17,7 @@ const SPOKEN_MS = 700;
 const ZOOM_RANGE = [0.5, 16];
 const OVERLAY_STYLES = ["fill", "outline", "both"];
 
-let webGl = null; // whether 3-D is possible; null until it has been tried
+let graphics = null; // what `probe` found; null until it has been asked
 const viewers = new Map(); // mounted root -> Viewer
 const sheets = new Map(); // address of a style sheet -> promise of it
 
@@ -253,8 +256,18 @@ class Viewer {
     if (settings.comparison === "outline") {
       return { second: { volume: other, layers: [{ id: "second", on: true, colour: "#ffffff", inside: this.compared.inside }] } };
     }
-    const table = (this.differenceTable ??= fillTable(DIFFERENCES.map(({ code, colour }) => ({ members: [code], colour, on: true }))));
-    return { difference: { volume: this.compared.volume, table, opacity: Math.max(settings.opacity, 0.5) } };
+    const shown = this.differences();
+    const wanted = JSON.stringify(shown);
+    if (this.differenceTable?.wanted !== wanted) {
+      this.differenceTable = { wanted, table: fillTable(shown.map((part) => ({ ...part, members: [part.code] }))) };
+    }
+    return { difference: { volume: this.compared.volume, table: this.differenceTable.table, opacity: Math.max(settings.opacity, 0.5) } };
+  }
+
+  // The comparison's own legend: what is only in the one mask, only in the other, and in both.
+  differences() {
+    const { off } = this.settings;
+    return (this.data.comparison?.differences ?? []).map((part) => ({ ...part, on: !off[`difference/${part.code}`] }));
   }
 
   scene(pane) {
@@ -284,14 +297,30 @@ class Viewer {
     };
   }
 
-  // Asked only once the first image is there: without a GPU the answer takes its time.
   hasWebGl() {
-    if (webGl === null && this.panes.some((pane) => pane.canvas.dataset.scan)) {
-      const context = document.createElement("canvas").getContext("webgl2");
-      webGl = context !== null;
-      context?.getExtension("WEBGL_lose_context")?.loseContext();
-    }
-    return webGl === true;
+    return graphics?.webGl === true;
+  }
+
+  // Asked only once the first image is there: without a GPU the answer takes its time.
+  askForGraphics() {
+    graphics ??= probe();
+    if (graphics.webGl && graphics.software) this.arrangement = null; // new panes, see makePane
+    this.refresh();
+  }
+
+  // Everything that the 3-D pane depends on but the direction it is looked at from.
+  solidScene() {
+    const { settings, data } = this;
+    return {
+      ratio: this.ratio,
+      grid: data.grid,
+      scan: data.scans.map((s) => loaded(s.token)).find(Boolean),
+      overlay: this.overlay(),
+      regions: data.segmentation?.regions ?? [],
+      probabilities: (data.segmentation?.probabilities ?? []).map((p) => loaded(p.token)),
+      cursor: settings.crosshair ? settings.cursor : null,
+      marks: settings.marks,
+    };
   }
 
   // ---- panes ------------------------------------------------------------------------------------
@@ -325,7 +354,7 @@ class Viewer {
     }
     import("./solid.js").then(({ Solid }) => {
       if (this.gone || this.solid) return;
-      this.solid = new Solid(this);
+      this.solid = new Solid(graphics.software);
       this.arrangement = null;
       this.refresh();
     }).catch((error) => this.complain(error));
@@ -338,8 +367,11 @@ class Viewer {
     const slider = element("input", { type: "range", min: 0, max: count - 1, step: 1, "aria-label": `${PLANES[plane].title} slice` });
     const strip = element("canvas", { class: "strip", "aria-hidden": "true" });
     const node = element("div", { class: `pane ${plane}` }, canvas, element("div", { class: "slices" }, strip, slider));
-    const pane = { plane, scan, canvas, slider, strip, node, memory: new PaneMemory() };
-    pane.context = canvas.getContext("2d", { alpha: false });
+    const inMemory = graphics?.webGl === true && graphics.software;
+    const pane = { plane, scan, canvas, slider, strip, node, memory: new PaneMemory(inMemory) };
+    // a page whose "graphics card" is the processor is drawn in half the time if its canvases do not
+    // pretend to live on the card
+    pane.context = canvas.getContext("2d", { alpha: false, willReadFrequently: inMemory });
     slider.addEventListener("input", () => {
       this.touched(pane);
       this.goToSlice(plane, Number(slider.value));
@@ -378,16 +410,14 @@ class Viewer {
       canvas.dataset.plane = pane.plane;
       canvas.dataset.slice = scene.index;
       canvas.dataset.place = JSON.stringify(pane.place);
+      canvas.dataset.window = JSON.stringify(this.windowOf(pane.scan ?? this.settings.modality));
       if (!scene.scan.volume) continue;
       this.stage.dataset.drawn = "";
       canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
       if (Number(pane.slider.value) !== scene.index) pane.slider.value = scene.index;
     }
-    if (this.settings.layout === "solid" && this.solid) {
-      const scan = this.data.scans.map((s) => loaded(s.token)).find(Boolean);
-      this.solid.draw(this.ratio, scan, this.overlay(), this.settings.crosshair ? this.settings.cursor : null);
-    }
-    if (webGl === null && "drawn" in this.stage.dataset) setTimeout(() => this.refresh());
+    if (this.settings.layout === "solid") this.solid?.show(this.solidScene());
+    if (graphics === null && "drawn" in this.stage.dataset) setTimeout(() => this.gone || this.askForGraphics());
     this.panel.showDifferences(this.compared?.counts);
     this.readout();
     this.settle(SETTLED_MS);
@@ -443,11 +473,10 @@ class Viewer {
     }
     if (data.segmentation) {
       lines.push(["Label", this.labelAt(cursor) ?? "…"]);
-      for (const p of data.segmentation.probabilities) {
-        const volume = loaded(p.token);
-        const value = volume ? `${Math.round((valueAt(volume, shape, cursor) / 255) * 100)} %` : "…";
-        lines.push([`P(${p.title.toLowerCase()})`, value]);
-      }
+      const stored = this.probabilitiesAt(cursor);
+      data.segmentation.probabilities.forEach((p, n) => {
+        lines.push([`P(${p.title.toLowerCase()})`, stored ? `${Math.round((stored[n] / 255) * 100)} %` : "…"]);
+      });
     }
     this.panel.readAt(lines);
   }
@@ -455,8 +484,13 @@ class Viewer {
   labelAt(cursor) {
     const labels = this.labels();
     if (!labels) return null;
-    const value = valueAt(labels, this.data.grid.shape, cursor);
-    return this.data.segmentation.labels.find((layer) => layer.members.includes(value))?.title ?? "No tumour";
+    return labelText(valueAt(labels, this.data.grid.shape, cursor), this.probabilitiesAt(cursor), this.data.segmentation);
+  }
+
+  // As stored, one a region; null until all have arrived.
+  probabilitiesAt(cursor) {
+    const volumes = this.data.segmentation.probabilities.map((p) => loaded(p.token));
+    return volumes.includes(null) ? null : volumes.map((volume) => valueAt(volume, this.data.grid.shape, cursor));
   }
 
   speakSoon() {
@@ -635,6 +669,13 @@ class Viewer {
     this.zoomAt(pane, factor, at);
   }
 
+  // By key: a tenth of the pane, in the direction of the arrow.
+  panBy(dx, dy) {
+    const pane = this.currentPane();
+    this.touched(pane);
+    this.pan(pane, (dx * pane.canvas.width) / 10, (dy * pane.canvas.height) / 10);
+  }
+
   // Zoom so that what lies under the point stays under it.
   zoomAt(pane, factor, [x, y]) {
     if (!pane.place) return;
@@ -656,38 +697,65 @@ class Viewer {
   }
 
   dragWindow(pane, dx, dy) {
+    this.changeWindow(pane, dx / 300, dy / 300); // upwards: lower level, brighter picture
+  }
+
+  // Both in widths of the scan's first window.
+  changeWindow(pane, wider, higher) {
     const n = pane.scan ?? this.settings.modality;
     const volume = loaded(this.data.scans[n].token);
     if (!volume) return;
-    const [low, high] = this.windowOf(n);
-    const perPixel = (volume.header.window[1] - volume.header.window[0]) / 300;
-    const width = Math.max((high - low) + dx * perPixel, perPixel);
-    const level = (high + low) / 2 + dy * perPixel; // upwards: lower level, brighter picture
-    this.settings.windows[n] = [level - width / 2, level + width / 2];
+    this.settings.windows[n] = windowAround(this.windowOf(n), volume.header.window, wider, higher);
+    this.notePreset(n, null);
     this.redraw();
   }
 
+  changeWindowByKey(wider, higher) {
+    this.touched(this.currentPane());
+    this.changeWindow(this.currentPane(), wider, higher);
+  }
+
   resetWindow(pane) {
-    delete this.settings.windows[pane.scan ?? this.settings.modality];
+    const n = pane.scan ?? this.settings.modality;
+    delete this.settings.windows[n];
+    this.notePreset(n, "auto");
     this.redraw();
+  }
+
+  notePreset(n, id) {
+    if (this.presetOf(n) === id) return;
+    this.settings.presets[n] = id;
+    this.panel.refresh();
+  }
+
+  presetOf(n) {
+    const { presets } = this.settings;
+    return n in presets ? presets[n] : "auto";
   }
 
   usePreset(id) {
     const n = this.settings.modality;
     const volume = loaded(this.data.scans[n].token);
-    if (!volume) return;
-    const [low, high] = volume.header.window;
-    const { width, level } = PRESETS[id];
-    const middle = low + (high - low) * level;
-    const half = ((high - low) * width) / 2;
-    this.settings.windows[n] = [middle - half, middle + half];
+    const chosen = volume && (id === "tumour" ? this.tumourWindow(volume) : presetWindow(volume.header.window, PRESETS[id]));
+    if (!chosen) return;
+    this.settings.windows[n] = chosen;
+    this.notePreset(n, id);
     this.redraw();
+  }
+
+  // The tumour's own greys, from edge to edge; null while there is no tumour.
+  tumourWindow(volume) {
+    const labels = this.labels();
+    if (!labels) return null;
+    const anyLabel = membership(this.data.segmentation.labels.flatMap((layer) => layer.members));
+    return tumourWindow(volume, labels.values, anyLabel);
   }
 
   resetView() {
     for (const plane of Object.keys(PLANES)) this.settings.views[plane] = neutralView();
     this.settings.windows = {};
-    this.redraw();
+    this.settings.presets = {};
+    this.refresh();
   }
 
   // ---- cine -------------------------------------------------------------------------------------
@@ -710,6 +778,10 @@ class Viewer {
     };
     this.playing = requestAnimationFrame(tick);
     this.panel.showCine(true);
+  }
+
+  changeCineSpeed(change) {
+    this.set("cineSpeed", clamp(this.settings.cineSpeed + change, ...CINE_RANGE));
   }
 
   stopCine() {
@@ -753,6 +825,7 @@ class Viewer {
     context.fillStyle = "#000";
     context.fillRect(0, 0, picture.width, picture.height);
     const solid = this.settings.layout === "solid" && this.solid ? [this.solid] : [];
+    for (const pane of solid) pane.draw(); // a WebGL canvas can be copied only while it is fresh
     const at = (node) => {
       const box = node.getBoundingClientRect();
       return [(box.left - stage.left) * ratio, (box.top - stage.top) * ratio, box.width * ratio, box.height * ratio];
@@ -771,53 +844,10 @@ class Viewer {
 
   pictureLegend() {
     if (this.comparison().difference) {
-      return DIFFERENCES.map(({ colour, title }) => ({ colour, text: title(this.data.comparison.title) }));
+      const ml = ({ code }) => (this.compared.counts[code] * this.data.grid.voxelMl).toFixed(1);
+      return this.differences().filter((part) => part.on).map((part) => ({ colour: part.colour, text: `${part.title} ${ml(part)} mL` }));
     }
     const layers = this.settings.overlay ? this.layers().filter((layer) => layer.on) : [];
     return layers.map(({ colour, title, ml }) => ({ colour, text: `${title} ${ml.toFixed(1)} mL` }));
   }
-}
-
-function writeLetters(context, letters, at, ratio) {
-  context.font = `700 ${14 * ratio}px system-ui, sans-serif`;
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.fillStyle = "#e8eef2";
-  for (const span of Object.values(letters)) {
-    const [x, y, width, height] = at(span);
-    context.globalAlpha = Number(span.style.opacity);
-    context.fillText(span.textContent, x + width / 2, y + height / 2);
-  }
-  context.globalAlpha = 1;
-}
-
-function writeLegend(context, legend, picture, footer, ratio) {
-  const width = (size) => {
-    context.font = `${size}px system-ui, sans-serif`;
-    return legend.reduce((sum, { text }) => sum + 2.5 * size + context.measureText(text).width, size);
-  };
-  let size = 12 * ratio;
-  while (width(size) > picture.width && size > 6) size *= 0.9;
-  const y = picture.height - footer / 2;
-  let x = size;
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  for (const { colour, text } of legend) {
-    context.fillStyle = colour;
-    context.fillRect(x, y - size / 2, size, size);
-    context.fillStyle = "#e8eef2";
-    context.fillText(text, x + 1.4 * size, y);
-    x += 2.5 * size + context.measureText(text).width;
-  }
-}
-
-function tidy(value) {
-  if (Number.isInteger(value)) return String(value);
-  const size = Math.abs(value);
-  return size >= 100 ? value.toFixed(0) : size >= 1 ? value.toFixed(1) : value.toPrecision(2);
-}
-
-// Millimetres with the patient's directions instead of signs: "R 12.0  P 3.5  S 40.0".
-function position(mm) {
-  return mm.map((value, n) => `${(value >= 0 ? "RAS" : "LPI")[n]} ${Math.abs(value).toFixed(1)}`).join(" ");
 }

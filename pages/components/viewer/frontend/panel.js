@@ -1,7 +1,7 @@
 // The controls around the images. Builds elements once; `refresh` sets them to the settings.
 
 import { MOUSE, KEYS } from "./interaction.js";
-import { DIFFERENCES, LAYOUTS, PRESETS, TOOLS } from "./settings.js";
+import { CINE_RANGE, LAYOUTS, PRESETS, TOOLS } from "./settings.js";
 
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -174,23 +174,23 @@ export class Panel {
       [{ id: "off", title: "Off" }, { id: "outline", title: "Dashed" }, { id: "differences", title: "Differences" }],
       (id) => viewer.set("comparison", id),
     );
-    this.differences = element(
-      "ul",
-      { class: "legend" },
-      ...DIFFERENCES.map(({ colour, title }) => {
-        const swatch = element("span", { class: "swatch" });
-        swatch.style.background = colour;
-        return element("li", {}, swatch, element("span", { class: "name" }, title(data.comparison.title)), element("span", { class: "ml" }));
-      }),
-    );
+    const lines = data.comparison.differences.map(({ code, colour, title }) => {
+      const swatch = element("span", { class: "swatch" });
+      swatch.style.background = colour;
+      const shown = element("input", { type: "checkbox", onchange: () => viewer.showLayer(`difference/${code}`, shown.checked) });
+      return element("li", {}, swatch, element("label", {}, shown, element("span", { class: "name" }, title), element("span", { class: "ml" })));
+    });
+    this.differences = element("ul", { class: "legend" }, ...lines);
     return section(data.comparison.title, this.comparison.node, this.differences);
   }
 
   showDifferences(counts) {
-    if (!counts || !this.viewer.data.comparison) return;
-    [...this.differences.children].forEach((line, n) => {
-      const ml = counts[DIFFERENCES[n].code] * this.viewer.data.grid.voxelMl;
-      line.lastChild.textContent = `${ml.toFixed(1)} mL`;
+    const { data } = this.viewer;
+    if (!counts || !data.comparison) return;
+    data.comparison.differences.forEach(({ code }, n) => {
+      const ml = `${(counts[code] * data.grid.voxelMl).toFixed(1)} mL`;
+      const cell = this.differences.children[n].querySelector(".ml");
+      if (cell.textContent !== ml) cell.textContent = ml;
     });
   }
 
@@ -221,10 +221,10 @@ export class Panel {
   buildDisplay(data) {
     const viewer = this.viewer;
     const scans = data.scans.map(({ title }, n) => [String(n), title]);
-    this.preset = select(
-      "Window preset",
-      [["", "Window preset…"], ...Object.entries(PRESETS).map(([id, { title }]) => [id, title])],
-      (id) => id && viewer.usePreset(id),
+    this.preset = choice(
+      "Window",
+      Object.entries(PRESETS).map(([id, { title, hint, key }]) => ({ id, title, hint: `${hint} (${key})`, face: title })),
+      (id) => viewer.usePreset(id),
     );
     this.blend = select("Blend with", [["", "Blend with…"], ...scans], (value) =>
       viewer.set("blend", { ...viewer.settings.blend, scan: value === "" ? null : Number(value) }),
@@ -243,14 +243,15 @@ export class Panel {
     this.smooth = check("Smooth", (on) => viewer.set("smooth", on));
     this.crosshair = check("Cross-hair", (on) => viewer.set("crosshair", on));
     this.marks = check("Marks", (on) => viewer.set("marks", on));
-    this.speed = range("Cine, slices a second", { min: 2, max: 40, step: 1 }, (value) => viewer.set("cineSpeed", value));
+    this.speedText = element("output", {});
+    this.speed = range("Cine, slices a second", { min: CINE_RANGE[0], max: CINE_RANGE[1], step: 1 }, (value) => viewer.set("cineSpeed", value));
     return section(
       "Display",
-      this.preset,
+      this.preset.node,
       row(this.blend, this.blendAmount),
       this.convention.node,
       row(this.smooth.node, this.crosshair.node, this.marks.node),
-      row(element("span", {}, "Cine"), this.speed),
+      row(element("span", {}, "Cine"), this.speed, this.speedText),
     );
   }
 
@@ -282,7 +283,9 @@ export class Panel {
     this.blendAmount.value = settings.blend.amount;
     this.blendAmount.disabled = settings.blend.scan === null;
     this.speed.value = settings.cineSpeed;
-    this.preset.value = "";
+    this.speedText.textContent = `${settings.cineSpeed}/s`;
+    this.preset.set(this.viewer.presetOf(settings.modality));
+    this.preset.buttons.get("tumour").hidden = !data.segmentation;
     if (data.segmentation) this.refreshOverlay(settings);
   }
 
@@ -298,6 +301,9 @@ export class Panel {
     if (this.viewer.data.comparison) {
       this.comparison.set(settings.comparison);
       this.differences.hidden = settings.comparison !== "differences";
+      this.viewer.differences().forEach((part, n) => {
+        this.differences.children[n].querySelector("input").checked = part.on;
+      });
     }
   }
 

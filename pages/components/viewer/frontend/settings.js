@@ -20,21 +20,16 @@ export const TOOLS = {
   zoom: "Zoom",
 };
 
-// Share of the first window's width, and where in it the middle lies.
-export const PRESETS = {
-  standard: { title: "Standard", width: 1, level: 0.5 },
-  soft: { title: "Soft", width: 1.6, level: 0.6 },
-  contrast: { title: "High contrast", width: 0.55, level: 0.5 },
-  bright: { title: "Bright (dark detail)", width: 0.6, level: 0.3 },
-  dark: { title: "Dark (bright detail)", width: 0.6, level: 0.8 },
-};
+export const CINE_RANGE = [2, 40]; // slices a second
 
-// Okabe and Ito again, none of the labels' own colours.
-export const DIFFERENCES = [
-  { code: 1, colour: "#009e73", title: () => "Only here" },
-  { code: 2, colour: "#cc79a7", title: (other) => `Only in: ${other}` },
-  { code: 3, colour: "#bbbbbb", title: () => "In both" },
-];
+// Share of the first window's width, and where in it the middle lies; the tumour's window is found
+// in the scan itself.
+export const PRESETS = {
+  auto: { title: "Auto", hint: "Window: the brain's own greys", key: "5", width: 1, level: 0.5 },
+  wide: { title: "Wide", hint: "Window: wide, for the brightest tissue", key: "6", width: 1.6, level: 0.8 },
+  narrow: { title: "Narrow", hint: "Window: narrow, for faint contrast", key: "7", width: 0.5, level: 0.5 },
+  tumour: { title: "Tumour", hint: "Window: the tumour's own greys", key: "8" },
+};
 
 export function settingsFor(key) {
   if (!kept.has(key)) kept.set(key, fresh());
@@ -46,7 +41,8 @@ export function startStudy(settings, id, grid) {
   Object.assign(settings, {
     study: id,
     cursor: grid.shape.map((n) => Math.floor(n / 2)),
-    windows: {},
+    windows: {}, // scan -> [low, high], where the reader has changed it
+    presets: {}, // scan -> the preset that is on; null once it was changed by hand
     views: { axial: neutralView(), coronal: neutralView(), sagittal: neutralView() },
     box: grid.shape.map((n) => [0, n - 1]),
     boxIsTissue: false,

@@ -166,3 +166,31 @@ export function scaleBarMm(pxPerMm, maxPx) {
   const steps = [1, 2, 5, 10, 20, 50, 100, 200];
   return steps.filter((mm) => mm * pxPerMm <= maxPx).at(-1) ?? steps[0];
 }
+
+// A preset of a scan's first window: another width about another middle.
+export function presetWindow([low, high], { width, level }) {
+  const middle = low + (high - low) * level;
+  const half = ((high - low) * width) / 2;
+  return [middle - half, middle + half];
+}
+
+// A window made wider and moved higher, both in widths of the scan's first window; never inside out.
+export function windowAround([low, high], first, wider, higher) {
+  const unit = first[1] - first[0];
+  const width = Math.max(high - low + wider * unit, unit / 300);
+  const level = (high + low) / 2 + higher * unit;
+  return [level - width / 2, level + width / 2];
+}
+
+const TUMOUR_SHARES = [0.02, 0.98]; // of its voxels; what lies beyond is vessels and partial volume
+
+// From the darkest to the brightest of a scan's voxels inside a mask; null if there are too few.
+export function tumourWindow(volume, labels, inside) {
+  const found = [];
+  for (let n = 0; n < labels.length; n++) if (inside[labels[n]]) found.push(volume.values[n]);
+  if (!found.length) return null;
+  const sorted = Int16Array.from(found).sort();
+  const { scale, offset } = volume.header;
+  const [low, high] = TUMOUR_SHARES.map((share) => sorted[Math.round(share * (sorted.length - 1))] * scale + offset);
+  return high > low ? [low, high] : null;
+}

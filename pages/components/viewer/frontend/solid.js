@@ -2,16 +2,18 @@
 
 import { transform, clamp } from "./geometry.js";
 import { element } from "./panel.js";
-import { camera, maskBox, maskField, surfaceOf, tissueTable } from "./surface.js";
+import { STEEPEST, VIEWS, camera, maskBox, maskField, surfaceOf, tissueTable } from "./surface.js";
 
 const BRAIN_STEP = 3; // voxels a block: the brain is a backdrop, the tumour is not
 const FINE_CELLS = 600_000; // a larger tumour is drawn in blocks of two voxels
 const BRAIN = { colour: [0.93, 0.92, 0.9], alpha: 0.34 };
 const ALPHAS = [0.38, 0.7, 1]; // the outermost surface lets the inner ones show through
 const START = { yaw: 0.6, pitch: 0.25, zoom: 1 };
-const VIEWS = { Front: [0, 0], Right: [Math.PI / 2, 0], Left: [-Math.PI / 2, 0], Top: [Math.PI, Math.PI / 2 - 0.001] };
 const CROSSHAIR = [0.55, 1, 0.63];
 const LETTER_PX = 12; // a direction's letter stays this far inside the pane
+const COARSE = 0.5; // of the pixels, while a head without a graphics card turns
+const REST_MS = 200; // after which it is drawn finely
+const LOST = "The graphics card has dropped the 3-D view. It comes back by itself; if not, reload the page.";
 
 const VERTEX = `#version 300 es
 in vec3 position; in vec3 normal;
@@ -35,23 +37,27 @@ void main() {
 }`;
 
 export class Solid {
-  constructor(viewer) {
-    this.viewer = viewer;
+  // `software`: whether the processor does the graphics card's work.
+  constructor(software) {
+    this.software = software;
+    this.scene = null; // see Viewer.solidScene
     this.turn = { ...START };
     this.surfaces = new Map(); // id -> { of, buffers, count, size }
     this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": "3-D view of brain and tumour. Arrow keys turn it, plus and minus zoom." });
     this.letters = Object.fromEntries([..."RLAPSI"].map((letter) => [letter, element("span", { "aria-hidden": "true" }, letter)]));
-    const buttons = Object.entries(VIEWS).map(([name, [yaw, pitch]]) =>
-      element("button", { type: "button", onclick: () => this.look({ yaw, pitch }) }, name),
+    const buttons = Object.entries(VIEWS).map(([name, { hint, yaw, pitch }]) =>
+      element("button", { type: "button", title: hint, "aria-label": hint, onclick: () => this.look({ yaw, pitch }) }, name),
     );
+    this.message = element("p", { class: "message", role: "alert", hidden: true }, LOST);
     this.node = element(
       "div",
       { class: "pane solid" },
       this.canvas,
       ...Object.values(this.letters),
       element("div", { class: "views", role: "group", "aria-label": "Look from" }, ...buttons),
+      this.message,
     );
-    this.gl = this.canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true });
+    this.gl = this.canvas.getContext("webgl2", { antialias: !software, premultipliedAlpha: true });
     this.program = this.link();
     this.listen();
   }
@@ -90,6 +96,8 @@ export class Solid {
       if (held.size === 1) this.rotate(dx * 0.01, dy * 0.01);
       else this.zoom(Math.exp(-dy * 0.005));
     });
+    canvas.addEventListener("webglcontextlost", (event) => this.lose(event));
+    canvas.addEventListener("webglcontextrestored", () => this.restore());
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => held.delete(event.pointerId));
     canvas.addEventListener("dblclick", () => this.look(START));
     canvas.addEventListener("wheel", (event) => {
@@ -109,30 +117,66 @@ export class Solid {
 
   look(turn) {
     Object.assign(this.turn, turn);
-    this.viewer.redraw();
+    this.turned = true;
+    this.frameRequest ??= requestAnimationFrame(() => {
+      this.frameRequest = null;
+      this.draw(this.software ? COARSE : 1);
+    });
+    if (this.software) this.drawAtRest();
   }
 
   rotate(dx, dy) {
-    this.look({ yaw: this.turn.yaw - dx, pitch: clamp(this.turn.pitch + dy, -Math.PI / 2 + 0.001, Math.PI / 2 - 0.001) });
+    this.look({ yaw: this.turn.yaw - dx, pitch: clamp(this.turn.pitch + dy, -STEEPEST, STEEPEST) });
   }
 
   zoom(factor) {
     this.look({ zoom: clamp(this.turn.zoom * factor, 0.5, 8) });
   }
 
+  // With every picture of the planes. Where the processor draws, the planes come first: the surfaces
+  // follow when the reader rests.
+  show(scene) {
+    this.scene = scene;
+    if (this.software && this.canvas.dataset.triangles) this.drawAtRest();
+    else this.draw();
+  }
+
+  drawAtRest() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.draw(), REST_MS);
+  }
+
+  lose(event) {
+    if (this.gone) return;
+    event.preventDefault(); // the promise to restore it
+    this.lost = true;
+    this.message.hidden = false;
+  }
+
+  // Everything the card held is gone with the old context.
+  restore() {
+    this.surfaces.clear();
+    this.lines = null;
+    this.program = this.link();
+    this.lost = false;
+    this.message.hidden = true;
+    this.draw();
+  }
+
   // The surface of a mask, made once and kept until the volume or the mask is another.
-  surface(id, volume, table, step) {
+  surface(id, volume, table, { step, likely } = {}) {
     const known = this.surfaces.get(id);
-    if (known?.values === volume.values && known.table === table) return known;
+    if (known?.values === volume.values && known.table === table && Boolean(likely) === known.exact) return known;
     this.release(known);
-    const { shape, affine } = this.viewer.data.grid;
+    const { shape, affine } = this.scene.grid;
     const box = maskBox(volume.values, shape, table);
-    const made = { values: volume.values, table, count: 0, size: 0 };
+    const made = { values: volume.values, table, exact: Boolean(likely), count: 0, size: 0 };
     this.surfaces.set(id, made);
     if (!box) return made;
     made.box = box;
     made.size = box.reduce((product, [low, high]) => product * (high - low + 1), 1);
-    const mesh = surfaceOf(maskField(volume.values, shape, table, box, step ?? (made.size > FINE_CELLS ? 2 : 1)), affine);
+    const field = maskField(volume.values, shape, table, box, step ?? (made.size > FINE_CELLS ? 2 : 1), likely);
+    const mesh = surfaceOf(field, affine);
     made.buffers = [this.buffer(mesh.positions), this.buffer(mesh.normals), this.buffer(mesh.indices, this.gl.ELEMENT_ARRAY_BUFFER)];
     made.count = mesh.indices.length;
     return made;
@@ -151,6 +195,9 @@ export class Solid {
   }
 
   destroy() {
+    this.gone = true;
+    clearTimeout(this.resting);
+    cancelAnimationFrame(this.frameRequest);
     this.surfaces.forEach((surface) => this.release(surface));
     this.surfaces.clear();
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
@@ -161,12 +208,16 @@ export class Solid {
       this.tissueOf = scan.values;
       this.tissue = tissueTable(scan.header, scan.values[0]);
     }
-    return this.surface("brain", scan, this.tissue, BRAIN_STEP);
+    return this.surface("brain", scan, this.tissue, { step: BRAIN_STEP });
   }
 
-  // `scan` gives the brain, `overlay` the tumour's layers; either may be null.
-  draw(ratio, scan, overlay, cursor) {
+  // The scene's scan gives the brain, its overlay the tumour's layers; either may be missing.
+  // `fineness` is the share of the screen's pixels.
+  draw(fineness = 1) {
+    if (this.lost || this.gone || !this.scene) return;
     const { gl, canvas } = this;
+    const { scan, overlay, cursor } = this.scene;
+    const ratio = this.scene.ratio * fineness;
     const size = canvas.getBoundingClientRect();
     const [width, height] = [Math.round(size.width * ratio), Math.round(size.height * ratio)];
     if (width < 2 || height < 2) return;
@@ -185,7 +236,7 @@ export class Solid {
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     const layers = (overlay?.layers ?? [])
       .filter((layer) => layer.on)
-      .map((layer) => ({ layer, surface: this.surface(layer.id, overlay.volume, layer.inside) }))
+      .map((layer) => ({ layer, surface: this.surface(layer.id, overlay.volume, layer.inside, { likely: likelihood(layer, this.scene) }) }))
       .sort((a, b) => a.surface.size - b.surface.size);
     const alphas = ALPHAS.slice(ALPHAS.length - layers.length).reverse();
     if (cursor) this.drawCrosshair(brain, cursor);
@@ -203,7 +254,7 @@ export class Solid {
 
   frame(brain, width, height) {
     const { gl, uniforms, turn } = this;
-    const { affine, spacing } = this.viewer.data.grid;
+    const { affine, spacing } = this.scene.grid;
     const radius = Math.hypot(...brain.box.map(([low, high], axis) => (high - low + 1) * spacing[axis])) / 2;
     const centre = transform(affine, brain.box.map(([low, high]) => (low + high) / 2));
     const scale = (turn.zoom * 1.45) / radius;
@@ -236,7 +287,7 @@ export class Solid {
 
   drawCrosshair(brain, cursor) {
     const { gl, uniforms } = this;
-    const { affine } = this.viewer.data.grid;
+    const { affine } = this.scene.grid;
     const ends = [0, 1, 2].flatMap((axis) =>
       brain.box[axis].map((end) => transform(affine, cursor.map((n, a) => (a === axis ? end : n)))),
     );
@@ -255,7 +306,7 @@ export class Solid {
 
   // The patient's directions around the head; those behind it are fainter.
   placeLetters(view, width, height) {
-    const shown = this.viewer.settings.marks;
+    const shown = this.scene.marks;
     for (const [letter, span] of Object.entries(this.letters)) {
       const axis = "RAS".indexOf(letter) >= 0 ? "RAS".indexOf(letter) : "LPI".indexOf(letter);
       const sign = "RAS".includes(letter) ? 1 : -1;
@@ -268,6 +319,19 @@ export class Solid {
       span.style.opacity = view.eye[axis] * sign < -0.2 ? 0.4 : 1;
     }
   }
+}
+
+// A voxel's probability of belonging to a layer's labels. The regions are nested, so a label's own
+// probability is its region's less that of the next one inside; null until they have all arrived.
+function likelihood(layer, { regions, probabilities }) {
+  if (probabilities.includes(null)) return null;
+  const weights = regions.map(({ members }, n) => {
+    const own = members.find((label) => !regions[n + 1]?.members.includes(label));
+    const outer = regions[n - 1]?.members.find((label) => !members.includes(label));
+    return Number(layer.members.includes(own)) - Number(layer.members.includes(outer));
+  });
+  const terms = weights.map((weight, n) => [weight / 255, probabilities[n].values]).filter(([weight]) => weight);
+  return (at) => terms.reduce((sum, [weight, values]) => sum + weight * values[at], 0);
 }
 
 function rgb(hex) {

@@ -1,5 +1,8 @@
 // Surfaces of masks, by surface nets (Gibson 1998). Pure; runs in Node as well.
 
+const SURELY = 0.51; // a softened voxel of the mask stays inside, so that a thin rim has no holes
+const SMOOTHING_ROUNDS = 10;
+export const STEEPEST = Math.PI / 2 - 0.001; // straight up there is no telling where the nose points
 const MARGIN = 1; // empty cells around the field, so that every surface is closed
 
 // First and last index of the mask along each axis; null if it is empty. `table` says what is
@@ -25,12 +28,15 @@ export function maskBox(values, shape, table) {
   return high[0] < 0 ? null : low.map((n, axis) => [n, high[axis]]);
 }
 
-// Share of the mask in blocks of `step` voxels a side, softened a little: { dims, values, origin }.
-export function maskField(values, shape, table, box, step) {
+// How much of the mask is in blocks of `step` voxels a side, softened: { dims, values, origin }.
+// `likely` gives a voxel's probability of being inside, if there is one: where it agrees with the
+// mask, the surface lies between the voxels, without their terraces.
+export function maskField(values, shape, table, maskBox, step, likely = null) {
+  const box = maskBox.map(([low, high], axis) => [Math.max(low - step, 0), Math.min(high + step, shape[axis] - 1)]);
   const dims = box.map(([low, high]) => Math.ceil((high - low + 1) / step) + 2 * MARGIN + 2);
   const field = new Float32Array(dims[0] * dims[1] * dims[2]);
+  const inside = new Uint8Array(step === 1 ? field.length : 0);
   const bits = table.length - 1;
-  const share = 1 / step ** 3;
   for (let z = box[2][0]; z <= box[2][1]; z++) {
     const fz = Math.floor((z - box[2][0]) / step) + MARGIN + 1;
     for (let y = box[1][0]; y <= box[1][1]; y++) {
@@ -38,11 +44,17 @@ export function maskField(values, shape, table, box, step) {
       const line = dims[0] * (fy + dims[1] * fz) + MARGIN + 1;
       let at = box[0][0] + shape[0] * (y + shape[1] * z);
       for (let x = 0; x <= box[0][1] - box[0][0]; x++, at++) {
-        if (table[values[at] & bits]) field[line + Math.floor(x / step)] += share;
+        const member = table[values[at] & bits];
+        const chance = likely ? likely(at) : member;
+        field[line + Math.floor(x / step)] += chance >= 0.5 === member > 0 ? chance : member;
+        if (step === 1) inside[line + x] = member;
       }
     }
   }
+  const share = 1 / step ** 3;
+  for (let n = 0; n < field.length; n++) field[n] *= share;
   soften(field, dims);
+  for (let n = 0; n < inside.length; n++) field[n] = inside[n] ? Math.max(field[n], SURELY) : Math.min(field[n], 1 - SURELY);
   return { dims, values: field, step, origin: box.map(([low]) => low) };
 }
 
@@ -58,7 +70,8 @@ function soften(field, dims) {
   }
 }
 
-// Vertices in millimetres, outward normals and triangles of the field's half-way surface.
+// Vertices in millimetres, outward normals and triangles of the field's half-way surface, evened out:
+// every step inwards is followed by one outwards (Taubin 1995), so that nothing shrinks.
 export function surfaceOf(field, affine) {
   const { dims, values } = field;
   const strides = [1, dims[0], dims[0] * dims[1]];
@@ -79,7 +92,25 @@ export function surfaceOf(field, affine) {
   }
   const positions = Float32Array.from(points);
   const indices = Uint32Array.from(triangles);
+  for (let round = 0; round < SMOOTHING_ROUNDS; round++) for (const share of [0.5, -0.53]) relax(positions, indices, share);
   return { positions, normals: normalsOf(positions, indices), indices };
+}
+
+// Move every vertex by a share of the way to its neighbours' mean.
+function relax(positions, indices, share) {
+  const sums = new Float32Array(positions.length);
+  const counts = new Uint16Array(positions.length / 3);
+  for (let t = 0; t < indices.length; t += 3) {
+    for (let k = 0; k < 3; k++) {
+      const [from, to] = [indices[t + k], indices[t + ((k + 1) % 3)]]; // the other way round in the triangle beside it
+      for (let i = 0; i < 3; i++) sums[3 * from + i] += positions[3 * to + i];
+      counts[from]++;
+    }
+  }
+  for (let n = 0; n < positions.length; n++) {
+    const count = counts[Math.floor(n / 3)];
+    if (count) positions[n] += share * (sums[n] / count - positions[n]);
+  }
 }
 
 // Mean of the points where the surface cuts the cell's edges, from the cell's corner; null if none.
@@ -149,6 +180,17 @@ export function tissueTable(header, corner) {
   }
   return table;
 }
+
+// A head is seen as it stands in the room, in either convention: mirrored it would be another
+// patient's. "Foot" is how radiologists look at axial slices, the patient's right on the left.
+export const VIEWS = {
+  Front: { hint: "Look from the front", yaw: 0, pitch: 0 },
+  Back: { hint: "Look from behind", yaw: Math.PI, pitch: 0 },
+  Right: { hint: "Look from the patient's right", yaw: Math.PI / 2, pitch: 0 },
+  Left: { hint: "Look from the patient's left", yaw: -Math.PI / 2, pitch: 0 },
+  Top: { hint: "Look from above, the nose up: the patient's right is on the right", yaw: Math.PI, pitch: STEEPEST },
+  Foot: { hint: "Look from the feet, the nose up: the patient's right is on the left", yaw: 0, pitch: -STEEPEST },
+};
 
 // The patient's directions of the screen's right, its upper edge and the viewer, looking from
 // `yaw` (0: from the front, a quarter turn: from the patient's right) and `pitch` (up).
