@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -115,6 +116,21 @@ def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
     for name in ("fold1", "fold0", "other"):
         (tmp_path / name).mkdir()
     assert folds_of(tmp_path) == [tmp_path / "fold0", tmp_path / "fold1"]
+
+
+def test_no_shipped_figure_is_of_a_patient_its_network_saw() -> None:
+    manifest = Path(__file__).parents[2] / "shared" / "data" / "manifest.csv"
+    if not manifest.exists():
+        pytest.skip(f"{manifest} tells which cases are one patient; it is not here")
+    with manifest.open(newline="") as file:
+        patient = {row["case"]: row["brats2020_id"] or row["case"] for row in csv.DictReader(file)}
+    measured = json.loads((DEFAULT_MODEL / METRICS).read_text())["cases"]
+    for fold in folds_of(DEFAULT_MODEL):
+        cases = read_bundle(fold).cases
+        seen = {patient[name] for part in ("train", "validation") for name in cases[part]}
+        assert cases["test"]
+        assert not seen & {patient[name] for name in cases["test"]}
+        assert set(cases["test"]) <= set(measured)
 
 
 def test_the_shipped_card_is_the_one_its_metrics_give(tmp_path: Path) -> None:
