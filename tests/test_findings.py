@@ -144,7 +144,9 @@ def test_the_download_is_what_is_shown(visit: Visit, monkeypatch: pytest.MonkeyP
 
 
 def test_keeping_only_one_removes_the_others(visit: Visit) -> None:
-    assert whole(press(opened(visit), "only_WT_2")) == "0.5 mL"
+    app = press(opened(visit), "only_WT_1")
+    assert whole(app) == "4.0 mL"
+    assert [m.delta for m in app.metric] == ["-0.5 mL by you", "unchanged", "unchanged"]
 
 
 def test_undo_redo_and_reset_walk_the_page_back_and_forth(visit: Visit) -> None:

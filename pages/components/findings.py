@@ -158,9 +158,8 @@ def reliability() -> Reliability | None:
 
 def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tuple[str, ...]]]:
     """Titles and cells of the columns beside a region's volume."""
-    known, model = reliability(), visit.segmentation
-    if model is not None and visit.edits != NO_EDITS:
-        before = region_volumes_ml(model.labels, model.grid)
+    known, before = reliability(), _models_ml(visit)
+    if visit.edits != NO_EDITS:
         return ("Model's own",), lambda region, _: (millilitres(before[region]),)
     if known is None:
         return (), lambda _, __: ()
@@ -168,6 +167,14 @@ def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tu
         _range(known, region, ml),
         "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region)),
     )
+
+
+def _models_ml(visit: Visit) -> dict[Region, float]:
+    """Volumes in the model's own mask."""
+    model = visit.segmentation
+    if model is None:
+        return {}
+    return memo(("model's volumes",), lambda: region_volumes_ml(model.labels, model.grid))
 
 
 def _range(known: Reliability, region: Region, volume_ml: float) -> str:
@@ -180,10 +187,10 @@ def _below(visit: Visit, region: Region, volume_ml: float) -> str | None:
 
     Of a corrected mask the model's errors say nothing.
     """
-    known, model = reliability(), visit.segmentation
-    if visit.edits != NO_EDITS and model is not None:
-        change_ml = volume_ml - region_volumes_ml(model.labels, model.grid)[region]
-        return f"{change_ml:+.1f} mL by you"
+    known, before = reliability(), _models_ml(visit)
+    if visit.edits != NO_EDITS:
+        change_ml = volume_ml - before[region]
+        return f"{change_ml:+.1f} mL by you" if change_ml else "unchanged"
     return None if known is None else f"likely {_range(known, region, volume_ml)}"
 
 
@@ -229,7 +236,7 @@ def _rows(lesion: Lesion, foci: Sequence[Lesion]) -> Iterator[_Row]:
     foci = [focus for focus in foci if _worth_a_row(focus)]
     measured = (f"{len(foci)} foci", "") if len(foci) > 1 else _measured(lesion.diameters)
     whole = millilitres(lesion.volume_ml)
-    core = millilitres(lesion.volumes_ml[Region.TC])
+    core = _cell(lesion.volumes_ml[Region.TC])
     yield _Row(str(lesion.number), lesion, Region.WT, (whole, core, *_sizes(lesion), *measured))
     if len(foci) > 1:
         for letter, focus in zip(ascii_lowercase, foci, strict=False):
@@ -246,7 +253,11 @@ def _worth_a_row(focus: Lesion) -> bool:
 def _sizes(part: Lesion) -> tuple[str, str]:
     """Enhancing volume and extent."""
     extent = " × ".join(f"{mm:.0f}" for mm in part.extent_mm)
-    return millilitres(part.volumes_ml[Region.ET]), extent
+    return _cell(part.volumes_ml[Region.ET]), extent
+
+
+def _cell(volume_ml: float) -> str:
+    return millilitres(volume_ml) if volume_ml else ""
 
 
 def _measured(diameters: Diameters | None) -> tuple[str, str]:
