@@ -103,7 +103,7 @@ def test_the_mask_is_that_of_the_reference(results: dict[str, tuple[str, Path]])
     assert theirs[..., 0].sum() > 1000  # there is something to agree on
     for number, region in enumerate(Region):
         assert dice(ours[..., number], theirs[..., number]) >= 0.999, region.name
-    assert doubt.max() <= 5  # of 255
+    assert doubt.max() <= 2  # of 255; bfloat16 in place of float32 is 6 off
 
 
 def test_heads_that_come_at_once_do_not_get_each_others_result() -> None:
