@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
 from model.predict import Network
+from pages.components import downloads
 from pages.components import engine as engine_module
 from pages.components.session import Visit
 from utils.errors import ModelError
@@ -133,6 +134,25 @@ def test_four_files_dropped_at_once_end_in_volumes_and_downloads(app: AppTest) -
     segmented(app)
     assert [m.value for m in app.metric] == ["1.0 mL"] * 3
     assert not app.exception
+
+
+def test_what_is_typed_last_is_on_the_report_although_the_click_came_first(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed: dict[str, Callable[[], bytes]] = {}
+
+    def drawn(title: str, data: Callable[[], bytes], *_: object, **__: object) -> None:
+        pressed.setdefault(title, data)  # the one drawn first: a click during a rerun asks that
+
+    monkeypatch.setattr(st, "download_button", drawn)
+    monkeypatch.setattr(downloads, "SETTLING_S", 0)
+    monkeypatch.setattr(downloads, "report_pdf", lambda _, notes: notes.typed_text.encode())
+    drop(app, four_files())
+    segmented(app)
+    make = pressed["One-page report (PDF)"]
+    assert make() == b""
+    app.text_input[0].set_value("Room 5").run()
+    assert make() == b"Room 5"
 
 
 def test_a_zip_of_the_four_files_does_too(app: AppTest) -> None:

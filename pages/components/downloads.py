@@ -1,11 +1,13 @@
 """What a reader takes home; made when asked for, but for the mask, which is proven before."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import streamlit as st
 
 from pages.components.findings import reliability
-from pages.components.session import Visit
+from pages.components.session import Visit, memo, recall, widget_value
 from pages.components.viewer import ViewerState
 from utils.correct import NO_EDITS
 from utils.export import bundle_zip, mask_stem, picture_png, volumes_csv
@@ -14,6 +16,8 @@ from utils.render import View
 from utils.report import LONGEST_TYPED_TEXT, ReportNotes, report_pdf
 from utils.segmentation import Segmentation
 from utils.sidecar import Result, sidecar_json
+
+SETTLING_S = 0.5
 
 
 def mask_button(visit: Visit, segmentation: Segmentation) -> None:
@@ -49,14 +53,7 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
     """Offer the volumes, the slice in the viewer, a report, and all of it in one archive."""
     result = _result(visit, segmentation)
     view = View(shown.plane, shown.voxel[shown.plane.array_axis(segmentation.grid)])
-    typed_text = st.text_input(
-        "Patient reference (optional)",
-        max_chars=LONGEST_TYPED_TEXT,
-        key=f"reference_{visit.token}",
-        help="Printed on the PDF and kept nowhere else.",
-        autocomplete="off",
-    )
-    notes = _notes(result, typed_text)
+    reference = _typed_reference(visit)
 
     def button(title: str, name: str, mime: str, make: Callable[[], bytes]) -> None:
         stem, extension = name.split(".")
@@ -74,7 +71,7 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
         "One-page report (PDF)",
         "report.pdf",
         "application/pdf",
-        lambda: report_pdf(result, notes),
+        lambda: report_pdf(result, _notes(result, reference.settled())),
     )
     button(
         "The slice shown (PNG)",
@@ -83,7 +80,49 @@ def more_downloads(visit: Visit, segmentation: Segmentation, shown: ViewerState)
         lambda: picture_png(result, shown.modality, view),
     )
     button("Volumes (CSV)", "volumes.csv", "text/csv", lambda: volumes_csv(result))
-    button("Everything (ZIP)", "study.zip", "application/zip", lambda: bundle_zip(result, notes))
+    button(
+        "Everything (ZIP)",
+        "study.zip",
+        "application/zip",
+        lambda: bundle_zip(result, _notes(result, reference.settled())),
+    )
+
+
+@dataclass
+class _Reference:
+    """What the reader has typed to identify the patient."""
+
+    text: str = ""
+
+    def settled(self) -> str:
+        """The text as it stands now; to be asked when the report is made.
+
+        The click on the button is also what ends the typing, and both are on their way at once.
+        """
+        time.sleep(SETTLING_S)
+        return self.text
+
+
+def _typed_reference(visit: Visit) -> _Reference:
+    """Ask for a reference that is printed on the PDF alone."""
+    key = f"reference_{visit.token}"
+    reference = memo((key,), _Reference)
+    reference.text = st.text_input(
+        "Patient reference (optional)",
+        max_chars=LONGEST_TYPED_TEXT,
+        key=key,
+        help="Printed on the PDF and kept nowhere else.",
+        autocomplete="off",
+        on_change=_follow_typing,
+        args=(key,),
+    )
+    return reference
+
+
+def _follow_typing(key: str) -> None:
+    reference: _Reference | None = recall((key,))
+    if reference is not None:
+        reference.text = widget_value(key) or ""
 
 
 def _result(visit: Visit, segmentation: Segmentation) -> Result:

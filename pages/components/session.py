@@ -133,6 +133,11 @@ def recall(key: Hashable) -> Any:
     return value
 
 
+def widget_value(key: str) -> Any:
+    """What a widget holds; for callbacks, which run before the widget itself does."""
+    return st.session_state.get(key)
+
+
 def prune_memo() -> None:
     """Drop what this run has not asked for: files that were taken away, and what became of them."""
     kept: dict[Hashable, Any] = st.session_state.get(_MEMO, {})

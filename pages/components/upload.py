@@ -111,8 +111,16 @@ def _uploads(label: str, key: str, *, many: bool) -> list[UploadedFile]:
         basket.files = basket.files[-1:]
     if basket.only_here:
         names = ", ".join(display_name(f.name) for f in basket.only_here)
-        st.caption(f":material/attach_file: Still here: {names}")
-        st.button("Remove", key=f"remove_{key}", on_click=_forget_kept, args=(key,))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f":material/attach_file: Still here: {names}", width="content")
+            st.button(
+                "Remove",
+                key=f"remove_{key}",
+                type="tertiary",
+                icon=":material/close:",
+                on_click=_forget_kept,
+                args=(key,),
+            )
     return list(basket.files)
 
 
