@@ -34,7 +34,7 @@ TISSUES = {  # air, CSF, grey, white, oedema, necrosis, enhancing
 CANARY = "DOE^JANE/MRN12345"
 
 MEMORY_BYTES = 10**9
-SECONDS = 5
+SECONDS = int(os.environ.get("CORPUS_SECONDS", "5"))
 
 Files = dict[str, bytes | None]
 
@@ -485,6 +485,22 @@ ROWS = [
         for m in TISSUES}),
     Row(47, "header of BraTS 2021 (codes 2 and 1)", ACCEPT, "", all_scans(LPS, qform_code=2)),
 ]  # fmt: skip
+
+
+def write_large_study(folder: Path) -> None:
+    """Four clinical scans of 512 x 512 x 200 voxels, as large as they come."""
+    folder.mkdir()
+    shape = (512, 512, 200)
+    tissue = tissue_map()[[i * 48 // 512 for i in range(512)]]
+    tissue = tissue[:, [j * 48 // 512 for j in range(512)]]
+    tissue = tissue[:, :, [k * 31 // 200 for k in range(200)]].astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 60, (64, 64, 200), dtype=np.int16)
+    for modality, levels in TISSUES.items():
+        values = np.array(levels, np.int16)[tissue]
+        values += np.where(tissue > 0, np.tile(noise, (8, 8, 1)), np.int16(0))
+        data = nifti(values.reshape(shape), LPS @ np.diag([0.45, 0.45, 0.8, 1]))
+        (folder / f"case_{modality}.nii.gz").write_bytes(gz(data))
+        noise = noise[::-1]
 
 
 def write(row: Row, folder: Path) -> None:

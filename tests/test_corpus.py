@@ -1,6 +1,7 @@
 """Every odd or hostile file gets the right verdict, in plain words, in 1 GB and 5 s."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,20 @@ def test_row(index: int, row: Row, verdicts: list[dict[str, Any]]) -> None:
         assert any(re.search(row.says, sentence) for sentence in sentences), sentences
     assert found["bytes"] < corpus.MEMORY_BYTES
     assert found["seconds"] < corpus.SECONDS
+
+
+def test_the_largest_clinical_scans_are_checked_in_one_gigabyte(tmp_path: Path) -> None:
+    corpus.write_large_study(tmp_path / "large")
+    judged = subprocess.run(
+        [sys.executable, JUDGE, tmp_path / "large"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "CORPUS_SECONDS": "300"},  # 420 MB take longer than an odd file
+    )
+    found = json.loads(judged.stdout)
+    assert found["verdict"] == "notice", found
+    assert found["bytes"] < corpus.MEMORY_BYTES
 
 
 def test_a_refusal_names_the_scan_and_the_next_step(verdicts: list[dict[str, Any]]) -> None:
