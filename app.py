@@ -1,6 +1,7 @@
 """Entry point: page frame and navigation. Run with ``streamlit run app.py``."""
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.components.engine import engine
 from pages.components.expiry import expire_closed_sessions
@@ -11,6 +12,10 @@ from pages.components.viewer import viewer_routes
 app = st.App(  # the server; the pages below are its script
     __file__, routes=viewer_routes(), middleware=protection(), lifespan=expire_closed_sessions
 )
+
+# Until st.navigation has run once, Streamlit takes a folder named `pages` for its own older kind,
+# and tells whoever opens any page but the first that it does not exist.
+PagesManager.uses_pages_directory = False
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Brain tumour segmentation", page_icon="🧠", layout="wide")

@@ -6,6 +6,7 @@ agrees with the committed one: a weights file is a program to whoever deserialis
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,12 +111,19 @@ def load_model(info: ModelInfo) -> "keras.Model":
     )  # Keras: seconds, and not needed to read a model's papers
 
     model = build_unet(info.unet)
-    model.load_weights(info.weights)
+    fill_weights(model, info.weights)
     last = model.get_layer(LOGITS)
     kernel, bias = last.get_weights()  # (2, 2, 2, regions, width), (regions,)
     scale = np.array(info.temperatures, np.float32)
     last.set_weights([kernel / scale[:, None], bias / scale])
     return model
+
+
+def fill_weights(model: "keras.Model", file: Path) -> None:
+    """Load weights, all of them: Keras itself only warns of a layer that it leaves untrained."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(file)
 
 
 def _broken(folder: Path, reason: str) -> ModelError:

@@ -78,6 +78,12 @@ The median says what to expect of a usual case, the worst cases below what can h
 
 ![How often a region was there, by how probable it was said to be]({CALIBRATION_PLOT})
 
+### With a scan missing
+
+{_without(metrics)}
+
+The app asks for all four: this is what it spares the reader.
+
 ### What naive projects would print for the same masks
 
 {_naive(metrics)}
@@ -103,7 +109,7 @@ def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
 ({", ".join(metrics["measured"])}) that saw nothing of the patients they are measured on, under whatever name; the
 shipped network went on from there on all patients."""  # noqa: E501
     return f"""{trained} {len(info.cases["validation"])} further
-patients decided when to stop; nothing of a test patient, under whatever name, was seen."""
+patients watched and calibrated its doubt; nothing of a test patient, under whatever name, was seen."""  # noqa: E501
 
 
 def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
@@ -114,8 +120,8 @@ def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
     ranges = ", ".join(
         "{} {:.0f} to {:.0f} mL".format(r.name, *known.volume_interval_ml(r, 20)) for r in Region
     )
-    return f"""Probabilities are calibrated by one temperature a region ({hot}), fitted on the {len(metrics["validation"])} patients
-that decided when to stop; the mask does not change by it. Expected calibration error on the test
+    return f"""Probabilities are calibrated by one temperature a region ({hot}), fitted on the {len(metrics["validation"])} validation
+patients; the mask does not change by it. Expected calibration error on the test
 patients, over all voxels in any doubt: {errors}.
 
 The interval beside a volume comes from the errors on all {known.cases} patients no training step saw (split
@@ -167,6 +173,16 @@ def _worst(metrics: dict[str, Any]) -> str:
 
 def _mean_dice(case: dict[str, Any]) -> float:
     return float(np.mean([case["regions"][region.name]["dice"] for region in Region]))
+
+
+def _without(metrics: dict[str, Any]) -> str:
+    lines = ["| mean Dice | WT | TC | ET |", "|---|---|---|---|"]
+    whole = {region: found["dice"]["mean"] for region, found in metrics["summary"].items()}
+    rows = {"all four": whole} | {f"no {name}": dice for name, dice in metrics["without"].items()}
+    for title, dice in rows.items():
+        cells = " | ".join(f"{dice[region.name]:.3f}" for region in Region)
+        lines.append(f"| {title} | {cells} |")
+    return "\n".join(lines)
 
 
 def _naive(metrics: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ class TrainConfig(_Strict):
     folds: int = 5  # patients are dealt into this many parts
     # the part that training never sees; the figures come from it. -1: every patient trains
     fold: int = 0
-    validation_patients: int = 3  # of the rest: they decide when to stop
+    validation_patients: int = 3  # of the rest: never trained on; their doubt calibrates it
     started_from: str = ""  # SHA-256 of the weights training began with; empty: random ones
     crop: tuple[int, int, int] = (96, 112, 96)  # voxels of 1 mm, cut from the brain's box
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
@@ -43,7 +43,6 @@ class TrainConfig(_Strict):
     cube_share: float = 0.35  # share of such steps
     steps_per_epoch: int = 50
     epochs: int = 37
-    patience: int = 15  # epochs without a better validation Dice
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-4
     ema_momentum: float = 0.995  # the averaged weights are the ones evaluated and shipped

@@ -95,7 +95,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Split:
-    """Patients of training, of early stopping, and those no training ever sees."""
+    """Patients of training, those who only watch it, and those the figures come from."""
 
     train: tuple[Case, ...]
     validation: tuple[Case, ...]

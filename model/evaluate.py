@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.labels import Region
 from utils.metrics import RegionScores, naive_scores, score
 from utils.segmentation import Segmentation
+from utils.study import Modality
 
 LOG = logging.getLogger(__name__)
 SUMMARISED = (
@@ -98,6 +99,18 @@ def pooled(tested: Mapping[str, Scores], validated: Mapping[str, Scores]) -> dic
             for name in cases[0]["naive"]
         },
     }
+
+
+def without(network: Network, modality: Modality) -> Network:
+    """The same network, blind to one scan: how it bears what the app would not let it be given."""
+    channel = list(Modality).index(modality)
+
+    def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        blinded = tensor.copy()
+        blinded[..., channel] = 0
+        return network.run(blinded)
+
+    return replace(network, run=run)
 
 
 def _plain(found: RegionScores) -> Scores:
@@ -171,24 +184,40 @@ def main() -> int:
         tested = _measured(arguments.data, folds, arguments.set)
         writes = arguments.set == "test" and not arguments.dry
         validated = _measured(arguments.data, folds, "validation") if writes else {}
+        blinded = _dice_without(arguments.data, folds) if writes else {}
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
     metrics = pooled(tested, validated)
     LOG.info(json.dumps(metrics["summary"], indent=1))
     if writes:
-        _write(arguments.model, folds, metrics)
+        _write(arguments.model, folds, metrics | {"without": blinded})
     return 0
 
 
-def _measured(data: Path, folds: Sequence[Path], part: str) -> dict[str, Scores]:
+def _measured(
+    data: Path, folds: Sequence[Path], part: str, blind_to: Modality | None = None
+) -> dict[str, Scores]:
     """Scores of each network's own cases of a part of the data."""
+    found: dict[str, Scores] = {}
+    for fold in folds:
+        network = load_network(fold)
+        if blind_to is not None:
+            network = without(network, blind_to)
+        found |= evaluate(_named(data, read_bundle(fold).cases[part]), network)
+    return found
+
+
+def _dice_without(data: Path, folds: Sequence[Path]) -> Scores:
+    """Mean Dice of the test patients when one scan is taken away."""
     return {
-        name: scores
-        for fold in folds
-        for name, scores in evaluate(
-            _named(data, read_bundle(fold).cases[part]), load_network(fold)
-        ).items()
+        modality.name: {
+            region: summary["dice"]["mean"]
+            for region, summary in pooled(_measured(data, folds, "test", modality), {})[
+                "summary"
+            ].items()
+        }
+        for modality in Modality
     }
 
 

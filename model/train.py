@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.augment import Sample, crop_sample, cube_sample
-from model.bundle import read_bundle, save_bundle
+from model.bundle import fill_weights, read_bundle, save_bundle
 from model.calibration import temperatures
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
@@ -37,8 +37,8 @@ from utils.segmentation import CERTAIN
 
 LOG = logging.getLogger(__name__)
 HISTORY, CURVE = "history.csv", "learning_curve.png"
-CHECKPOINT, BEST, PAPERS = "checkpoint.weights.h5", "best.weights.h5", "run.json"
-FREE_TO_CHANGE = {"epochs", "head_epochs", "patience", "compiled"}
+CHECKPOINT, PAPERS = "checkpoint.weights.h5", "run.json"
+FREE_TO_CHANGE = {"epochs", "head_epochs", "compiled"}
 
 Row = dict[str, float]
 
@@ -64,22 +64,21 @@ def train(
     averaged.set_model(model)
 
     rows = _resumed(model, out, _run_papers(unet, config, parts))
-    while len(rows) < config.epochs and not _stalled(rows, config.patience):
+    while len(rows) < config.epochs:
         started = time.monotonic()
         loss = _run_epoch(model, samples, len(rows))
         raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
         rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
-        if rows[-1]["dice"] == max(row["dice"] for row in rows):
-            model.save_weights(out / BEST)
         averaged.on_test_end()
         _write_history(out / HISTORY, rows)
         raw_weights.replace(out / CHECKPOINT)
         _log_epoch(rows, config.epochs)
 
+    averaged.on_test_begin()
     keras.mixed_precision.set_global_policy("float32")
     shipped = build_unet(unet)  # without the state of the optimizer
-    shipped.load_weights(out / BEST)
+    shipped.set_weights(model.get_weights())
     # nothing can be learnt about a network's doubt from patients it was trained on
     if config.fold >= 0:
         doubt = _temperatures(shipped, validation, config)
@@ -155,7 +154,7 @@ def _started(
         )
     if info.unet != unet:
         raise UserError(f"{start} is {info.unet}, this training is {unet}. They must be equal.")
-    model.load_weights(info.weights)
+    fill_weights(model, info.weights)
     return replace(config, started_from=info.sha256)
 
 
@@ -261,11 +260,6 @@ def _resumed(model: keras.Model, out: Path, papers: dict[str, Any]) -> list[Row]
     model.optimizer.build(model.trainable_variables)
     model.load_weights(out / CHECKPOINT)
     return _read_history(out / HISTORY)
-
-
-def _stalled(rows: Sequence[Row], patience: int) -> bool:
-    dice = [row["dice"] for row in rows]
-    return bool(dice) and len(dice) - 1 - int(np.argmax(dice)) >= patience
 
 
 def _log_epoch(rows: Sequence[Row], epochs: int) -> None:

@@ -1,7 +1,7 @@
 """The 3-D U-Net. Nothing but the architecture."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from model.config import UNetConfig
 from utils.labels import Region
@@ -9,6 +9,7 @@ from utils.study import Modality
 
 LOGITS = "unfold"
 """The layer whose outputs are the regions' logits."""
+EPSILON = 1e-3  # keeps a channel that is constant, as in an empty corner, from being blown up
 
 
 def build_unet(config: UNetConfig) -> keras.Model:
@@ -63,8 +64,32 @@ def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
 
 def _normalise(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Instance normalisation, which needs no large batch, and leaky ReLU."""
-    x = layers.GroupNormalization(groups=-1, axis=_channel_axis(), name=f"{name}_norm")(x)
+    x = InstanceNormalization(name=f"{name}_norm")(x)
     return layers.LeakyReLU(negative_slope=0.01, name=f"{name}_relu")(x)
+
+
+class InstanceNormalization(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Each channel of each head to mean 0 and variance 1, then a learnt scale and shift.
+
+    What ``GroupNormalization(groups=-1)`` computes, without its detour over six axes, which
+    OpenVINO cannot fuse: a seventh of the network's time.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[_channel_axis()]
+        self.gamma = self.add_weight((channels,), initializer="ones", name="gamma")
+        self.beta = self.add_weight((channels,), initializer="zeros", name="beta")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        first = _channel_axis() == 1
+        x = ops.cast(inputs, "float32")  # half precision cannot hold a head's sum
+        axes = (2, 3, 4) if first else (1, 2, 3)
+        centred = x - ops.mean(x, axes, keepdims=True)
+        variance = ops.mean(ops.square(centred), axes, keepdims=True)
+        normal = centred / ops.sqrt(variance + EPSILON)
+        shape = (-1, 1, 1, 1) if first else (-1,)
+        scaled = normal * ops.reshape(self.gamma, shape) + ops.reshape(self.beta, shape)
+        return ops.cast(scaled, self.compute_dtype)
 
 
 def _channel_axis() -> int:

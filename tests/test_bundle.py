@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,12 @@ def test_temperatures_divide_the_logits_and_leave_the_mask_alone(
     before, after = (logits(model.predict_on_batch(scans)) for model in (plain, hot))
     np.testing.assert_allclose(after, before / [2, 1, 0.5], rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(after > 0, before > 0)
+
+
+def test_weights_that_leave_a_layer_untrained_are_refused(trained: Path) -> None:
+    deeper = replace(read_bundle(trained), unet=replace(TINY, depth=3))
+    with pytest.raises((ValueError, UserWarning)):
+        load_model(deeper)
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])

@@ -12,10 +12,11 @@ from model.bundle import METRICS, read_bundle, save_bundle
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
 from model.dataset import find_cases
-from model.evaluate import evaluate, folds_of, pooled, summary
+from model.evaluate import evaluate, folds_of, pooled, summary, without
 from model.predict import DEFAULT_MODEL, Network
 from model.unet import build_unet
 from utils.errors import ModelError
+from utils.study import Modality
 
 
 def network(run) -> Network:
@@ -78,7 +79,8 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     scores = evaluate(find_cases(data), network(nothing_found))
-    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}} | pooled(scores, scores)
+    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}, "without": {}}
+    metrics |= pooled(scores, scores)
     (folder / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match="other weights"):
         write_card(folder)
@@ -109,6 +111,17 @@ def test_doubt_is_measured(data: Path) -> None:
     assert calibration["frequency"][6] == 1
     # expected overlap and volume: 1 of each sure voxel, .6 of each doubted one, so 800 of 1000
     assert region["self_assessed_dice"] == pytest.approx(2 * 800 / 1800, abs=0.002)
+
+
+def test_a_blinded_network_sees_nothing_of_one_scan() -> None:
+    seen = []
+
+    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(tensor.max(axis=(0, 1, 2)).tolist())
+        return nothing_found(tensor)
+
+    without(network(look), Modality.T1CE).run(np.ones((4, 4, 4, 4), np.float32))
+    assert seen == [[1, 1, 0, 1]]  # FLAIR, T1, T1ce, T2
 
 
 def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:

@@ -105,12 +105,8 @@ def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
         train(data, tmp_path / "other", replace(TINY, width=6), one_epoch, start=tmp_path / "first")
 
 
-def test_training_lowers_the_loss_and_stops_when_nothing_gets_better(
-    data: Path, tmp_path: Path
-) -> None:
-    config = replace(SHORT, epochs=12, head_epochs=0, patience=2, learning_rate=3e-2)
-    train(data, tmp_path / "learns", TINY, config)
-    losses = [float(row["loss"]) for row in history(tmp_path / "learns")]
+def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
+    config = replace(SHORT, epochs=12, head_epochs=0, learning_rate=3e-2)
+    train(data, tmp_path, TINY, config)
+    losses = [float(row["loss"]) for row in history(tmp_path)]
     assert min(losses) < 0.8 * losses[0]
-    train(data, tmp_path / "stalls", TINY, replace(config, learning_rate=0.0))
-    assert len(history(tmp_path / "stalls")) == 3  # the first, and two that were no better

@@ -8,18 +8,17 @@ from pages.components.session import erase
 
 def warn_without_network() -> None:
     """Say on every page that the network could not be loaded, and offer to try again."""
+    # It looks again while the network loads, and keeps its place on the page when it has: a page
+    # that is rerun from within while a reader clicks stays unresponsive.
+    every = None if engine().ready else 2.0
+    st.fragment(_warning, run_every=every)()
+
+
+def _warning() -> None:
     failure = engine().failure
     if failure is not None:
         st.error(f"Nothing can be segmented: {failure}")
         st.button("Load the network again", key="load_again", on_click=engine().load_again)
-    elif not engine().ready:
-        _await_network()
-
-
-@st.fragment(run_every=2.0)
-def _await_network() -> None:
-    if engine().ready:
-        st.rerun()
 
 
 @st.fragment(run_every=1.0)

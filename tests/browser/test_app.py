@@ -77,7 +77,13 @@ def test_a_broken_file_gives_a_sentence_in_the_browser(page: Any, truth: Any) ->
     assert "Traceback" not in page.content()
 
 
-def test_a_page_opened_by_its_own_address_has_the_frame(page: Any) -> None:
-    page.goto(page.url.rstrip("/") + "/guide")
+def test_a_page_opened_by_its_own_address_has_the_frame(serve: Any, chromium: Any) -> None:
+    fresh = serve(ROOT / "app.py", "--logger.level=warning")  # nobody has opened any page yet
+    page = chromium.new_page()
+    page.goto(f"{fresh.url}/guide")
     page.get_by_text("Not a medical device").first.wait_for(timeout=60_000)
-    page.get_by_role("link", name="Segment").first.wait_for()
+    page.get_by_role("heading", name="What you need").wait_for()
+    assert page.get_by_text("Page not found").count() == 0
+    page.get_by_role("link", name="Segment").first.click()
+    page.get_by_role("heading", name="Segment").first.wait_for()
+    page.close()
