@@ -1,6 +1,7 @@
 """Study in, segmentation out: the one inference path of app, command line and evaluation.
 
-``python -m model.predict STUDY_DIR OUT.nii.gz`` segments the four scans of a folder;
+``python -m model.predict STUDY_DIR OUT.nii.gz`` segments the four scans of a folder, and says in
+``OUT.json`` how;
 ``python -m model.predict --check STUDY_DIR`` only says whether it could.
 """
 
@@ -228,15 +229,21 @@ def _check(folder: Path) -> int:
 def _predict(folder: Path, out: Path, model: Path) -> None:
     if not out.name.endswith(".nii.gz"):
         raise UserError(f"{out} does not end in .nii.gz. Name a mask file that does.")
-    if out.exists() and out.resolve().parent == folder.resolve():
-        raise UserError(f"{out} exists and may be one of the scans. Name a new file.")
+    sidecar = out.with_name(out.name.removesuffix(".nii.gz") + ".json")
+    for file in (out, sidecar):
+        if file.exists() and file.resolve().parent == folder.resolve():
+            raise UserError(f"{file} exists and may belong to the scans. Name a new mask file.")
     intake = read_study_folder(folder)
     for notice in intake.notices:
         sys.stdout.write(f"Note: {notice.text}\n")
     segmentation = segment(intake.study, load_network(model), intake.notices)
     mask = write_labels(segmentation.labels, segmentation.grid)
+    from utils.sidecar import Result, sidecar_json  # pictures' packages, which --check spares
+
+    record = sidecar_json(Result(intake.study, segmentation, intake.sha256, mask))
     try:
         out.write_bytes(mask)
+        sidecar.write_bytes(record)
     except OSError as error:
         raise UserError(
             f"{out} cannot be written ({error.strerror}). Name another file."

@@ -1,5 +1,8 @@
+import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,8 +188,24 @@ def test_the_command_never_overwrites_a_scan(
     scan.write_bytes(b"a scan")
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(scan)])
     assert predict.main() == 65
-    assert "may be one of the scans" in capsys.readouterr().err
+    assert "may belong to the scans" in capsys.readouterr().err
     assert scan.read_bytes() == b"a scan"
+
+
+def test_the_command_says_beside_the_mask_how_it_was_made(
+    head: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = {modality: f"{number:064x}" for number, modality in enumerate(Modality)}
+    intake = SimpleNamespace(study=head, notices=(), sha256=hashes)
+    monkeypatch.setattr(predict, "read_study_folder", lambda folder: intake)
+    monkeypatch.setattr(predict, "load_network", lambda folder: network())
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(tmp_path / "out.nii.gz")])
+    assert predict.main() == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["mask_sha256"] == sha256((tmp_path / "out.nii.gz").read_bytes()).hexdigest()
+    assert hashes[Modality.T2] in json.dumps(record)
+    (tmp_path / "out.nii.gz").unlink()
+    assert predict.main() == 65  # out.json might describe a scan
 
 
 def test_the_command_names_what_is_missing(
