@@ -77,6 +77,8 @@ def focus(tab: Any, *keys: str) -> Any:
     canvas.focus()
     for key in keys:
         tab.page.keyboard.press(key)
+        # a key that lays the panes out anew takes a frame, and no hand is faster than that
+        tab.page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
     tab.page.wait_for_timeout(150)
     return tab.page.locator(CANVAS).first
 
