@@ -223,6 +223,9 @@ def test_the_reference_stays_while_another_page_is_open_and_goes_when_removed(
     opened(app, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     app.switch_page("pages/views/guide.py").run()
+    app.switch_page("pages/views/segment.py").run()
+    for _ in range(3):  # the Segment page drops what it can make again
+        app.run()
     app.switch_page(PAGE).run()
     assert rows(app)["ET"][0] == "0.500"
     app.button(key="remove_reference").click().run()
@@ -238,3 +241,5 @@ def test_erase_takes_the_reference_too(app: AppTest) -> None:
     app.switch_page(PAGE).run()
     assert not [m for m in app.markdown if m.value.startswith("| Region")]
     assert "memo" not in app.session_state or "judged" not in app.session_state["memo"]
+    kept = app.session_state["kept"]
+    assert all(getattr(value, "label_map", None) is None for value in kept.values())

@@ -74,7 +74,10 @@ def test_growth_from_half_a_millilitre_to_one_is_a_hundred_percent(app: AppTest)
     assert table(app, "Region")[2] == [
         *("Enhancing tumour (ET)", "0.6", "1.0", "+0.4", "+60 %")  # 0.625 to 1 mL
     ]
-    assert lesion_lines(app) == ["**Grown**: 0.5 → 1.0 mL, +100 %", "**Vanished**: 0.1 → 0.0 mL"]
+    assert lesion_lines(app) == [
+        "**Grown**: 0.5 mL → 1.0 mL, +100 %",
+        "**Vanished**: 0.1 mL → none found",
+    ]
 
 
 def test_the_arithmetic_is_spelled_out_and_no_verdict_is_given(app: AppTest) -> None:
@@ -91,7 +94,7 @@ def test_a_button_sends_the_viewer_to_the_lesion(app: AppTest) -> None:
     opened(app, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4), (ELSEWHERE, 4))))
     app.button(key="lesion_1").click().run()
-    look_at = app.session_state["memo"]["follow-up"][0].look_at
+    look_at = app.session_state["kept"]["follow-up"].look_at
     assert look_at.voxel == (32, 42, 7)
 
 
@@ -140,7 +143,7 @@ def test_two_masks_with_scans_are_aligned_and_the_growth_is_that_of_the_formula(
     assert float(row[2]) == pytest.approx(paper[1], rel=0.03)
     (line,) = lesion_lines(app)
     assert line.startswith("**Grown**")
-    visits = app.session_state["memo"]["follow-up"][0].visits
+    visits = app.session_state["kept"]["follow-up"].visits
     middle = np.argwhere(visits.labels).mean(axis=0)
     off_mm = grid.affine @ np.append(middle, 1) - centre
     assert np.linalg.norm(off_mm[:3]) < 1.0  # the earlier ball now lies where the current one does

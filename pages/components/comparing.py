@@ -14,7 +14,7 @@ from pages.components.viewer import Comparison
 from utils.align import rearranged, refuse_grid
 from utils.grid import Grid
 from utils.labels import Region
-from utils.metrics import RegionScores, score
+from utils.metrics import SURFACE_TOLERANCE_MM, RegionScores, score
 from utils.score_table import COLUMNS, empty_region_remarks, score_rows, scores_csv
 from utils.study import GRID_TOLERANCE_MM
 
@@ -50,7 +50,8 @@ class Judged:
     @cached_property
     def comparison(self) -> Comparison:
         """The reference as the viewer wants it."""
-        return Comparison(REFERENCE, self.reference, self.grid)
+        names = ("False positive", "Missed", "In both")
+        return Comparison(REFERENCE, self.reference, self.grid, names)
 
     @property
     def reordered(self) -> bool:
@@ -97,8 +98,9 @@ def show_scores(found: Judged, file_name: str) -> None:
         st.caption(f":material/info: {remark}")
     st.caption(
         "HD95: 95th percentile of the distances between both surfaces. Surface Dice: share of both "
-        "surfaces that lie within 2 mm of each other. Sensitivity: share of the reference that was "
-        "found; precision: share of the mask that is right. Difference: mask minus reference."
+        f"surfaces that lie within {SURFACE_TOLERANCE_MM:g} mm of each other. Sensitivity: share "
+        "of the reference that was found; precision: share of the mask that is right. Difference: "
+        "mask minus reference."
     )
     st.download_button(
         "Table (CSV)",

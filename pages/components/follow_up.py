@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.mask_slices import region_choice
 from pages.components.mask_upload import UploadedMask, mask_upload, scan_upload
-from pages.components.session import Visit, memo, recall, upload_generation
+from pages.components.session import Visit, keep, memo, recall, upload_generation
 from pages.components.table import table
 from pages.components.two_visits import TwoVisits, VisitMask, passage_between
 from pages.components.viewer import LookAt
@@ -16,6 +16,7 @@ from utils.align import rearranged
 from utils.change import Change, Findings, LesionChange, RanoSums, region_changes
 from utils.errors import GridMismatchError
 from utils.labels import Region
+from utils.measure import millilitres
 from utils.segmentation import Segmentation
 from utils.study import Modality
 from utils.volume import Volume
@@ -217,7 +218,7 @@ def percent_text(change: Change) -> str:
 def _lesion_line(change: LesionChange) -> str:
     volume_ml = change.volume_ml
     joined = f" ({change.joined})" if change.joined else ""
-    amounts = f"{volume_ml.earlier:.1f} → {volume_ml.current:.1f} mL"
+    amounts = f"{millilitres(volume_ml.earlier)} → {millilitres(volume_ml.current)}"
     percent = f", {percent_text(volume_ml)}" if change.earlier and change.current else ""
     return f"**{change.fate.value.capitalize()}**{joined}: {amounts}{percent}"
 
@@ -305,4 +306,4 @@ def _look(region: str, number: int) -> None:
 
 
 def _kept() -> _Kept:
-    return memo(_KEPT, _Kept)
+    return keep(_KEPT, _Kept)

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.components.session import memo, recall, upload_generation
+from pages.components.session import keep, recall, upload_generation
 from utils.change import Findings
 from utils.errors import UserError
 from utils.filename import label_of
@@ -158,7 +158,7 @@ def _remove(key: str) -> None:
 
 
 def _slot(key: str) -> _Slot:
-    return memo(_name(key), _Slot)
+    return keep(_name(key), _Slot)
 
 
 def _name(key: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model.bundle import read_bundle
 from model.predict import DEFAULT_MODEL
 from pages.components.engine import Job, engine
-from pages.components.session import memo, recall
+from pages.components.session import keep, recall
 from utils.errors import UserError
 from utils.phantom import demo_study
 from utils.segmentation import Segmentation
@@ -85,7 +85,7 @@ class _Kept:
 
 def current_test() -> SelfTest | None:
     """The test of this session, if one was started."""
-    kept = memo(_KEPT, _Kept)
+    kept = keep(_KEPT, _Kept)
     return kept.test
 
 
@@ -94,7 +94,7 @@ def start_button(title: str) -> None:
     if st.button(title, key="start_test", type="primary", icon=":material/fact_check:"):
         with st.spinner("Making the phantom …"):
             study, truth = demo_study()
-        memo(_KEPT, _Kept).test = SelfTest(study, truth)
+        keep(_KEPT, _Kept).test = SelfTest(study, truth)
         st.rerun()
 
 

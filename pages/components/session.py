@@ -17,7 +17,7 @@ from utils.correct import NO_EDITS, Edits, History
 from utils.intake import Intake
 from utils.segmentation import Segmentation
 
-_VISIT, _GENERATION, _MEMO = "visit", "upload_generation", "memo"
+_VISIT, _GENERATION, _MEMO, _KEPT = "visit", "upload_generation", "memo", "kept"
 T = TypeVar("T")
 
 
@@ -89,7 +89,7 @@ def open_visit(intake: Intake, *, synthetic: bool = False) -> Visit:
     """Put a new study on screen; the previous one is gone before it appears."""
     close_visit()
     visit = Visit(intake, synthetic)
-    st.session_state.pop(_MEMO, None)
+    _forget_computed()
     st.session_state[_VISIT] = visit
     return visit
 
@@ -105,7 +105,7 @@ def close_visit() -> None:
 def erase() -> None:
     """Forget the study and the uploaded files themselves."""
     close_visit()
-    st.session_state.pop(_MEMO, None)
+    _forget_computed()
     st.session_state[_GENERATION] = upload_generation() + 1
     forget_files()  # Streamlit itself keeps them until the session ends
 
@@ -119,7 +119,8 @@ def upload_generation() -> int:
 def memo(key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returned for this key in this session.
 
-    Streamlit's own cache is shared by all sessions: not a place for scans.
+    Streamlit's own cache is shared by all sessions: not a place for scans. `prune_memo` drops it
+    once the Segment page does without; it can be made again.
     """
     kept: dict[Hashable, Any] = st.session_state.setdefault(_MEMO, {})
     value, _ = kept[key] if key in kept else (make(), True)
@@ -127,8 +128,22 @@ def memo(key: Hashable, make: Callable[[], T]) -> T:
     return value
 
 
+def keep(key: Hashable, make: Callable[[], T]) -> T:
+    """What a page must find again after a look at another: uploads, typed dates, a running test.
+
+    It stays until the reader erases the study or opens another.
+    """
+    kept: dict[Hashable, Any] = st.session_state.setdefault(_KEPT, {})
+    if key not in kept:
+        kept[key] = make()
+    value: T = kept[key]
+    return value
+
+
 def recall(key: Hashable) -> Any:
-    """What `memo` keeps under this key, or None; for callbacks: their arguments live for ever."""
+    """What `memo` or `keep` hold, or None; for callbacks: their arguments live for ever."""
+    if key in st.session_state.get(_KEPT, {}):
+        return st.session_state[_KEPT][key]
     value, _ = st.session_state.get(_MEMO, {}).get(key, (None, False))
     return value
 
@@ -143,3 +158,8 @@ def prune_memo() -> None:
     kept: dict[Hashable, Any] = st.session_state.get(_MEMO, {})
     used = {key: value for key, (value, asked_for) in kept.items() if asked_for}
     st.session_state[_MEMO] = {key: (value, False) for key, value in used.items()}
+
+
+def _forget_computed() -> None:
+    st.session_state.pop(_MEMO, None)
+    st.session_state.pop(_KEPT, None)

@@ -8,7 +8,7 @@ from pages.components.comparing import judged, show_scores
 from pages.components.heading import heading
 from pages.components.mask_slices import TwoMasks, mask_slices
 from pages.components.mask_upload import mask_upload
-from pages.components.session import Visit, current_visit, memo
+from pages.components.session import Visit, current_visit, keep
 from pages.components.viewer import viewer
 from utils.errors import UserError
 from utils.overlay import blank
@@ -27,9 +27,8 @@ def compare_study(visit: Visit, segmentation: Segmentation) -> None:
     found = judged(segmentation.labels, segmentation.grid, reference)
     show_scores(found, f"comparison-{visit.token}.csv")
     st.caption(
-        "In the viewer's panel, under *Reference*, choose **Differences**: orange was found here "
-        "only (false positive), blue is in the reference only (missed), pale green is in both. The "
-        "legend's switches choose the part of the tumour."
+        "In the viewer's panel, under *Reference*, choose **Differences**: its legend names the "
+        "colours and chooses the part of the tumour."
     )
     viewer(
         visit.intake.study,
@@ -50,7 +49,7 @@ def compare_masks() -> None:
     if mask is None or reference is None:
         return
     found = judged(mask.labels, mask.grid, reference)
-    show_scores(found, f"comparison-{memo('compare-token', secrets.token_hex)}.csv")
+    show_scores(found, f"comparison-{keep('compare-token', secrets.token_hex)}.csv")
     titles = ("mask (false positive)", "reference (missed)")
     mask_slices(TwoMasks(blank(found.grid), found.labels, found.reference, titles), "compare")
 
