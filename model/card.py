@@ -105,9 +105,9 @@ def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
     )
     trained = f"On whole volumes of {len(info.cases['train'])} patients{cubes}."
     if info.training.fold < 0:
-        return f"""{trained} The figures below are of networks of the same recipe
-({", ".join(metrics["measured"])}) that saw nothing of the patients they are measured on, under whatever name; the
-shipped network went on from there on all patients."""  # noqa: E501
+        return f"""{trained} Nobody is left to measure it on: the figures
+below are those of {", ".join(metrics["measured"])}, which saw nothing of the patients they are measured on, under
+whatever name, and from which the shipped network went on, on all patients."""  # noqa: E501
     return f"""{trained} {len(info.cases["validation"])} further
 patients watched and calibrated its doubt; nothing of a test patient, under whatever name, was seen."""  # noqa: E501
 
@@ -115,14 +115,16 @@ patients watched and calibrated its doubt; nothing of a test patient, under what
 def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
     scores = [*metrics["cases"].values(), *metrics["validation"].values()]
     known = reliability(scores)
-    errors = ", ".join(f"{r.name} {metrics['calibration'][r.name]['error']:.3f}" for r in Region)
+    calibration = metrics["calibration"]
+    doubted = ", ".join(f"{r.name} {calibration[r.name]['error_in_doubt']:.3f}" for r in Region)
+    errors = ", ".join(f"{r.name} {calibration[r.name]['error']:.3f}" for r in Region)
     hot = ", ".join(f"{r.name} {t:g}" for r, t in zip(Region, info.temperatures, strict=True))
     ranges = ", ".join(
         "{} {:.0f} to {:.0f} mL".format(r.name, *known.volume_interval_ml(r, 20)) for r in Region
     )
     return f"""Probabilities are calibrated by one temperature a region ({hot}), fitted on the {len(metrics["validation"])} validation
 patients; the mask does not change by it. Expected calibration error on the test
-patients, over all voxels in any doubt: {errors}.
+patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.
 
 The interval beside a volume comes from the errors on all {known.cases} patients no training step saw (split
 conformal prediction): the true volume of a comparable patient lies within it with a probability of

@@ -23,7 +23,6 @@ from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, find_cases
 from model.predict import DEFAULT_MODEL, EXIT_REFUSED, Network, load_network, segment
-from model.reliability import self_assessed_dice
 from utils.errors import UserError
 from utils.labels import Region
 from utils.metrics import RegionScores, naive_scores, score
@@ -129,7 +128,6 @@ def _doubt(segmentation: Segmentation, region: Region, truth: NDArray[np.bool_])
     channel = segmentation.probabilities[..., list(Region).index(region)]
     bins = reckon(*doubtful(channel, truth))
     return {
-        "self_assessed_dice": self_assessed_dice(segmentation, region),
         "bins": {
             "voxels": bins.voxels.tolist(),
             "probability": bins.probability.round(4).tolist(),
@@ -152,6 +150,7 @@ def _calibration(cases: Sequence[Mapping[str, Sequence[float]]]) -> Scores:
         "probability": together.probability.round(4).tolist(),
         "frequency": together.frequency.round(4).tolist(),
         "error": round(together.error, 4),
+        "error_in_doubt": round(together.error_in_doubt, 4),
     }
 
 
@@ -210,15 +209,12 @@ def _measured(
 
 def _dice_without(data: Path, folds: Sequence[Path]) -> Scores:
     """Mean Dice of the test patients when one scan is taken away."""
-    return {
-        modality.name: {
-            region: summary["dice"]["mean"]
-            for region, summary in pooled(_measured(data, folds, "test", modality), {})[
-                "summary"
-            ].items()
-        }
-        for modality in Modality
-    }
+    found = {}
+    for modality in Modality:
+        cases = _measured(data, folds, "test", modality).values()
+        dice = {r.name: [case["regions"][r.name]["dice"] for case in cases] for r in Region}
+        found[modality.name] = {name: round(float(np.mean(d)), 4) for name, d in dice.items()}
+    return found
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:

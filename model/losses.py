@@ -1,4 +1,4 @@
-"""What training minimises and what it watches."""
+"""What training minimises."""
 
 import keras
 from keras import ops
@@ -20,10 +20,10 @@ def dice_cross_entropy(
     """
     truth = ops.cast(truth, "float32")
     entropy = ops.mean(keras.losses.binary_crossentropy(truth, probabilities))
-    return entropy + 1 - ops.mean(soft_dice(truth, probabilities))
+    return entropy + 1 - ops.mean(_soft_dice(truth, probabilities))
 
 
-def soft_dice(truth: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+def _soft_dice(truth: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
     """(3,) Dice of each region over the batch, with probabilities in place of membership."""
     axes = (0, 1, 2, 3)
     overlap = ops.sum(truth * probabilities, axes)

@@ -9,14 +9,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.bundle import METRICS
+from model.predict import DEFAULT_MODEL
 from utils.labels import Region
-from utils.segmentation import CERTAIN, Segmentation
 
 WISHED_COVERAGE = 0.9
 OFFSET_ML = 1.0
@@ -70,16 +71,10 @@ class Reliability:
         return DiceRange(float(np.median(values)), values[max(0, rank - 1)], values[-1])
 
 
-def self_assessed_dice(segmentation: Segmentation, region: Region) -> float:
-    """Dice that the network's own probabilities lead one to expect; 1 if nothing was found.
-
-    Overlap and volume are replaced by their expected values. It is as good as the probabilities,
-    and knows nothing of tumour that the network does not suspect at all.
-    """
-    probabilities = segmentation.probabilities[..., list(Region).index(region)] / CERTAIN
-    mask = region.mask(segmentation.labels)
-    total = float(probabilities.sum()) + int(mask.sum())
-    return float(2 * probabilities[mask].sum() / total) if total else 1.0
+@cache
+def shipped_reliability() -> Reliability:
+    """Errors of the model the app runs."""
+    return read_reliability(DEFAULT_MODEL)
 
 
 def read_reliability(folder: Path) -> Reliability:

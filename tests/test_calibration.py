@@ -12,6 +12,15 @@ def test_the_calibration_error_is_the_one_on_paper() -> None:
     assert found.voxels.tolist() == [0, 0, 4, 0, 0, 0, 0, 0, 0, 6]
     assert found.frequency[9] == 0.5
     assert found.error == pytest.approx(0.27)
+    assert found.error_in_doubt == 0  # of those at .25 a quarter came true
+
+
+def test_doubt_is_not_diluted_by_what_is_all_but_certain() -> None:
+    # 900 voxels at .02, none true; 100 at .45, all true: .55 where it matters, .073 over all
+    probabilities = np.array([0.02] * 900 + [0.45] * 100)
+    found = reckon(probabilities, probabilities > 0.4)
+    assert found.error == pytest.approx(0.9 * 0.02 + 0.1 * 0.55)
+    assert found.error_in_doubt == pytest.approx(0.55)
 
 
 def test_certain_voxels_do_not_count() -> None:

@@ -15,8 +15,10 @@ from scipy.spatial.distance import pdist, squareform
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.plane import Plane
+from utils.study import Modality, Study
 
 MEASURABLE_MM = 10.0  # RANO: both diameters at least this long
+LEAST_SHOWN_ML = 0.1  # less is not told as 0.0
 MIDLINE_HALF_WIDTH_MM = 5.0  # closer to the midline than this, a side would be a guess
 
 _WITH_CORNERS = ndimage.generate_binary_structure(3, 3)
@@ -130,6 +132,20 @@ def midline_x_mm(brain: Mask, grid: Grid) -> float:
     if not brain.any():
         raise ValueError("an empty brain mask has no midline")
     return float(np.median(_world_mm(np.argwhere(brain), grid)[:, 0]))
+
+
+def study_midline_mm(study: Study) -> float | None:
+    """World x of a study's midline, see `midline_x_mm`; None if its FLAIR scan is empty."""
+    flair = study.scans[Modality.FLAIR]
+    head = flair.values != 0
+    return midline_x_mm(head, flair.grid) if head.any() else None
+
+
+def millilitres(volume_ml: float) -> str:
+    """Write a volume for a reader; nothing and next to nothing are told apart."""
+    if not volume_ml:
+        return "none found"
+    return f"{volume_ml:.1f} mL" if volume_ml >= LEAST_SHOWN_ML else f"under {LEAST_SHOWN_ML} mL"
 
 
 def lesion_map(mask: Mask) -> NDArray[np.int32]:

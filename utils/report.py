@@ -18,8 +18,9 @@ from utils.measure import (
     bidimensional_sum_mm2,
     label_volumes_ml,
     lesions,
-    midline_x_mm,
+    millilitres,
     region_volumes_ml,
+    study_midline_mm,
 )
 from utils.plane import Plane
 from utils.render import RESEARCH_USE, Style, View, display_window, key_slice, lettered_rgb
@@ -38,7 +39,6 @@ _PICTURED = (Modality.FLAIR, Modality.T1CE)
 _PICTURE_PX = 360  # so that the letters in it are legible on paper
 _LINE = 0.0148  # of the page's height
 _LEFT = 0.06
-_LEAST_ML = 0.1  # a volume below is not printed as 0.0
 _LINE_CHARACTERS = 118
 _VOLUME_COLUMNS = (_LEFT, 0.39, 0.54)
 _PICTURE_HEIGHT = 0.225  # of the page
@@ -164,8 +164,7 @@ def _made(result: Result) -> str:
 
 def _lesions(segmentation: Segmentation, study: Study) -> tuple[Lesion, ...]:
     """Core lesions, as RANO counts them; with their sides if there is a head to have a midline."""
-    head = study.scans[Modality.FLAIR].values != 0
-    midline_mm = midline_x_mm(head, study.grid) if head.any() else None
+    midline_mm = study_midline_mm(study)
     return lesions(segmentation.labels, segmentation.grid, Region.TC, midline_mm)
 
 
@@ -261,7 +260,7 @@ def _add_volumes(page: _Page, result: Result, notes: ReportNotes) -> None:
     if titles:
         page.write_row(("", "", *titles), _VOLUME_COLUMNS, "normal")
     for structure, volume_ml in _volumes_ml(result).items():
-        cells = (structure.title, _millilitres(volume_ml), *beside(structure))
+        cells = (structure.title, millilitres(volume_ml), *beside(structure))
         page.write_row(cells, _VOLUME_COLUMNS[: len(cells)], "normal")
     page.skip(0.6)
 
@@ -273,7 +272,7 @@ def _beside(
     own = result.own
     if own is not None:
         before = _volumes_ml(own)
-        return ("Model's own",), lambda structure: (_millilitres(before[structure]),)
+        return ("Model's own",), lambda structure: (millilitres(before[structure]),)
     if not notes.intervals_ml:
         return (), lambda _: ()
     ranges: dict[Region | Label, str] = {
@@ -289,12 +288,6 @@ def _volumes_ml(result: Result) -> dict[Region | Label, float]:
     parts = label_volumes_ml(labels, grid)
     del parts[Label.ET]  # the region of that name says it
     return dict([*region_volumes_ml(labels, grid).items(), *parts.items()])
-
-
-def _millilitres(volume_ml: float) -> str:
-    if not volume_ml:
-        return "none found"
-    return f"{volume_ml:.1f} mL" if volume_ml >= _LEAST_ML else f"under {_LEAST_ML} mL"
 
 
 def _add_lesions(page: _Page, found: tuple[Lesion, ...]) -> None:
@@ -321,8 +314,8 @@ def _lesion_cells(lesion: Lesion) -> tuple[str, ...]:
     return (
         str(lesion.number),
         lesion.side.value if lesion.side else "unknown",
-        _millilitres(lesion.volume_ml),
-        _millilitres(lesion.volumes_ml[Region.ET]),
+        millilitres(lesion.volume_ml),
+        millilitres(lesion.volumes_ml[Region.ET]),
         f"{diameters.longest_mm:.0f} x {diameters.perpendicular_mm:.0f} mm" if diameters else "-",
         f"{diameters.product_mm2:.0f} mm²" if diameters else "-",
         "yes" if diameters and diameters.measurable else "no",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.components.findings import reliability
+from model.reliability import shipped_reliability
 from pages.components.session import Visit, memo, recall, widget_value
 from pages.components.viewer import ViewerState
 from utils.correct import NO_EDITS
@@ -135,8 +135,8 @@ def _result(visit: Visit, segmentation: Segmentation) -> Result:
 
 def _notes(result: Result, typed_text: str) -> ReportNotes:
     """What the report says besides; of a corrected mask the model's errors say nothing."""
-    known = reliability()
-    if known is None or result.own is not None:
+    known = shipped_reliability()
+    if result.own is not None:
         return ReportNotes(typed_text)
     found = region_volumes_ml(result.segmentation.labels, result.segmentation.grid).items()
     intervals_ml = {region: known.volume_interval_ml(region, ml) for region, ml in found}

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from string import ascii_lowercase
 
 import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from model.predict import DEFAULT_MODEL
-from model.reliability import Reliability, read_reliability
+from model.reliability import Reliability, shipped_reliability
 from pages.components.session import Visit, current_visit, memo, recall
+from pages.components.table import table
 from pages.components.viewer import LookAt
 from pages.components.viewer.encode import DisplayGrid
 from utils.burden import Burden, burden
@@ -26,16 +25,15 @@ from utils.measure import (
     Lesion,
     Side,
     label_volumes_ml,
-    midline_x_mm,
+    millilitres,
     region_volumes_ml,
+    study_midline_mm,
 )
 from utils.plane import Plane
 from utils.postprocess import SPECK_ML
 from utils.segmentation import Segmentation
-from utils.study import Modality, Study
 
 MOST_LESIONS = 8
-LEAST_ML = 0.1  # what is smaller is not shown as 0.0
 WHOLE_ML = 10.0  # from here on a range is told without decimals
 
 _SIDES = {
@@ -93,15 +91,14 @@ def volume_table(visit: Visit, segmentation: Segmentation) -> None:
     """Show every volume, beside it how far it may be off or what was changed, and the cohort."""
     compared = cohort()
     titles, beside = _beside(visit)
-    rows = [("", "Volume", *titles, "Larger than")]
+    rows = []
     for region, ml in region_volumes_ml(segmentation.labels, segmentation.grid).items():
         share = f"{compared.share_below(region, ml):.0%}" if ml else ""
         rows.append((region.title, millilitres(ml), *beside(region, ml), share))
     for label, ml in label_volumes_ml(segmentation.labels, segmentation.grid).items():
         if label is not Label.ET:  # is a region too
             rows.append((label.title, millilitres(ml), *("" for _ in titles), ""))
-    rows.insert(1, (":--", *("--:" for _ in rows[0][1:])))
-    st.markdown("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    table(("", "Volume", *titles, "Larger than"), rows)
     st.caption(
         f"Larger than in this share of {compared.patients} {compared.title} patients. "
         f"{_where_from(visit)}"
@@ -140,29 +137,11 @@ def provenance(visit: Visit, segmentation: Segmentation) -> None:
         )
 
 
-def millilitres(volume_ml: float) -> str:
-    """Write a volume; nothing and next to nothing are told apart."""
-    if not volume_ml:
-        return "none found"
-    return f"{volume_ml:.1f} mL" if volume_ml >= LEAST_ML else f"< {LEAST_ML} mL"
-
-
-@cache
-def reliability() -> Reliability | None:
-    """Errors of the shipped model; None if its figures hold too few to say."""
-    try:
-        return read_reliability(DEFAULT_MODEL)
-    except KeyError:  # measured before the cases it was tuned on were kept
-        return None
-
-
 def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tuple[str, ...]]]:
     """Titles and cells of the columns beside a region's volume."""
-    known, before = reliability(), _models_ml(visit)
+    known, before = shipped_reliability(), _models_ml(visit)
     if visit.edits != NO_EDITS:
         return ("Model's own",), lambda region, _: (millilitres(before[region]),)
-    if known is None:
-        return (), lambda _, __: ()
     return ("Likely", "Expected Dice"), lambda region, ml: (
         _range(known, region, ml),
         "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region)),
@@ -182,22 +161,22 @@ def _range(known: Reliability, region: Region, volume_ml: float) -> str:
     return f"{low:.0f} to {high:.0f} mL" if high >= WHOLE_ML else f"{low:.1f} to {high:.1f} mL"
 
 
-def _below(visit: Visit, region: Region, volume_ml: float) -> str | None:
+def _below(visit: Visit, region: Region, volume_ml: float) -> str:
     """Difference from the model's own volume, or else the range that holds the true one.
 
     Of a corrected mask the model's errors say nothing.
     """
-    known, before = reliability(), _models_ml(visit)
+    known, before = shipped_reliability(), _models_ml(visit)
     if visit.edits != NO_EDITS:
         change_ml = volume_ml - before[region]
         return f"{change_ml:+.1f} mL by you" if change_ml else "unchanged"
-    return None if known is None else f"likely {_range(known, region, volume_ml)}"
+    return f"likely {_range(known, region, volume_ml)}"
 
 
 def _where_from(visit: Visit) -> str:
     """Say what the likely range rests on, where one is shown."""
-    known = reliability()
-    if known is None or visit.edits != NO_EDITS:
+    known = shipped_reliability()
+    if visit.edits != NO_EDITS:
         return ""
     return (
         f"Likely: holds the true value in {known.coverage:.0%} of comparable cases, by the errors "
@@ -207,13 +186,8 @@ def _where_from(visit: Visit) -> str:
 
 def _burden(visit: Visit, segmentation: Segmentation) -> Burden:
     study = visit.intake.study
-    midline_mm = memo(("midline",), lambda: _midline_mm(study))
+    midline_mm = memo(("midline",), lambda: study_midline_mm(study))
     return burden(segmentation.labels, segmentation.grid, midline_mm)
-
-
-def _midline_mm(study: Study) -> float | None:
-    head = study.scans[Modality.FLAIR].values != 0
-    return midline_x_mm(head, study.grid) if head.any() else None
 
 
 @dataclass(frozen=True)
