@@ -105,10 +105,8 @@ def read_bundle(folder: Path) -> ModelInfo:
 
 def load_model(info: ModelInfo) -> "keras.Model":
     """Build the network, fill in its weights and calibrate its probabilities."""
-    from model.unet import (
-        LOGITS,
-        build_unet,
-    )  # Keras: seconds, and not needed to read a model's papers
+    # Keras: seconds, and not needed to read a model's papers
+    from model.unet import LOGITS, build_unet
 
     model = build_unet(info.unet)
     fill_weights(model, info.weights)

@@ -35,5 +35,5 @@ def precision() -> str:
 
 
 def runtime() -> str:
-    """Backend and device in words, e.g. ``"tensorflow on CPU"``."""
+    """Backend and device in words, e.g. ``"openvino on CPU"``."""
     return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

@@ -8,7 +8,7 @@ from utils.grid import Grid
 from utils.labels import Label, Region, regions_of
 from utils.measure import lesions, region_volumes_ml
 from utils.phantom import ellipsoid
-from utils.postprocess import labels_from
+from utils.postprocess import labels_and_specks
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 
 GRID = Grid((60, 50, 40), np.eye(4))
@@ -19,7 +19,7 @@ LARGE_ML, SMALL_ML = 4.0, 0.5  # 20 x 20 x 10 and 10 x 10 x 5 voxels of 1 mm
 
 def segmentation(probabilities: np.ndarray, grid: Grid = GRID) -> Segmentation:
     stored = np.rint(probabilities * CERTAIN).astype(np.uint8)
-    return Segmentation(labels_from(stored, grid), stored, grid, MADE_BY)
+    return Segmentation(labels_and_specks(stored, grid)[0], stored, grid, MADE_BY)
 
 
 def nothing() -> np.ndarray:

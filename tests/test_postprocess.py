@@ -5,7 +5,6 @@ from utils.grid import Grid
 from utils.labels import Label
 from utils.postprocess import (
     labels_and_specks,
-    labels_from,
     steps_taken,
     with_closed_rings,
     without_specks,
@@ -18,7 +17,7 @@ def test_a_voxel_at_exactly_one_half_belongs_to_the_tumour() -> None:
     probabilities = np.zeros((20, 20, 20, 3), np.uint8)
     probabilities[2:10, 2:10, 2:10, 0] = 128
     probabilities[10:14, 2:10, 2:10, 0] = 127
-    labels = labels_from(probabilities, CUBE)
+    labels = labels_and_specks(probabilities, CUBE)[0]
     assert (labels == Label.ED).sum() == 8**3
 
 
@@ -55,7 +54,7 @@ def test_specks_are_measured_in_millilitres_not_voxels() -> None:
 
 
 def test_a_head_without_tumour_stays_without() -> None:
-    assert not labels_from(np.zeros((20, 20, 20, 3), np.uint8), CUBE).any()
+    assert not labels_and_specks(np.zeros((20, 20, 20, 3), np.uint8), CUBE)[0].any()
 
 
 def test_what_was_dropped_is_listed_in_millilitres_largest_first() -> None:

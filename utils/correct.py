@@ -192,7 +192,7 @@ def is_corrected(segmentation: Segmentation) -> bool:
 
 
 def _labels(probabilities: NDArray[np.uint8], grid: Grid, edits: Edits) -> Labels:
-    """Do what `utils.postprocess.labels_from` does, with the reader's own numbers."""
+    """Do what `utils.postprocess.labels_and_specks` does, with the reader's own numbers."""
     least = np.array(edits.thresholds) * CERTAIN
     labels = with_closed_rings(labels_of(probabilities >= least))
     if edits.fill_holes:

@@ -20,7 +20,6 @@ from utils.labels import Label
 from utils.study import Modality, Study
 from utils.volume import Volume
 
-DEMO_TITLE = "Demo study (synthetic, not a patient)"
 DEMO_VOLUMES_ML = {Label.NCR_NET: 11.5, Label.ED: 46.0, Label.ET: 17.5}
 """True volumes of the demo tumour, exact for every seed: so many 1 mm voxels are labelled."""
 

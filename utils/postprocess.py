@@ -16,12 +16,6 @@ SPECK_ML = 0.1  # a cube of 4.6 mm; up to 2 mL changed no validation Dice by mor
 MOST_SPECKS_LISTED = 5
 
 
-def labels_from(probabilities: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
-    """Labels of (I, J, K, 3) region probabilities, as `labels_and_specks` finds them."""
-    labels, _ = labels_and_specks(probabilities, grid)
-    return labels
-
-
 def labels_and_specks(
     probabilities: NDArray[np.uint8], grid: Grid
 ) -> tuple[NDArray[np.uint8], tuple[float, ...]]:

@@ -23,7 +23,7 @@ class Provenance:
     weights_sha256 : str
         Hash of the weights that ran.
     runtime : str
-        Backend and device, e.g. ``"tensorflow on CPU"``.
+        Backend and device, e.g. ``"openvino on CPU"``.
     seconds : float
         Time from study to labels.
     steps : tuple of str

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from utils.align import rearranged
 from utils.grid import Grid
-from utils.labels import Label, Region
+from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import midline_x_mm, region_volumes_ml
 from utils.metrics import dice
 from utils.nifti import READER_TOLERANCE_MM, read_nifti, write_labels
@@ -178,7 +178,7 @@ def _same_in_every_order(runs: Sequence[Run]) -> Check:
     worst = 1.0
     for run in runs[1:]:
         back = rearranged(run.labels, run.grid, reference.grid)
-        worst = min(worst, 0.0 if back is None else _four_label_dice(back, reference.labels))
+        worst = min(worst, 0.0 if back is None else _least_dice(back, reference.labels))
     return Check(
         "Every axis order gives the same mask",
         worst >= LEAST_SAME,
@@ -258,6 +258,6 @@ def _middle_mm(labels: Labels, grid: Grid) -> NDArray[np.float64]:
     return middle
 
 
-def _four_label_dice(first: Labels, second: Labels) -> float:
+def _least_dice(first: Labels, second: Labels) -> float:
     """The least Dice of any tumour label."""
-    return min(dice(first == label, second == label) for label in Label)
+    return min(dice(first == label, second == label) for label in TUMOUR_LABELS)

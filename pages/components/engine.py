@@ -114,7 +114,7 @@ class Engine:
 
     @property
     def runtime(self) -> str | None:
-        """What the network runs on, e.g. ``"tensorflow on CPU"``; None before it is loaded."""
+        """What the network runs on, e.g. ``"openvino on CPU"``; None before it is loaded."""
         return self._network.runtime if self._network else None
 
     @property

@@ -3,9 +3,10 @@
 import numpy as np
 import streamlit as st
 
+from utils.header import MAX_BYTES, MAX_VOXELS
 from utils.labels import TUMOUR_LABELS, Region
 
-HOW_TO = """
+HOW_TO = f"""
 ### What you need
 
 Four MRI scans of one visit, as NIfTI (`.nii` or `.nii.gz`): **FLAIR, T1, T1ce** (with contrast
@@ -13,8 +14,9 @@ agent) and **T2**, co-registered with each other and **skull-stripped**, before 
 the scanner gives them need this preparation first; DICOM is converted with `dcm2niix`, registration
 and skull-stripping are done by tools such as BraTS Toolkit or FSL.
 
-Any orientation is accepted, voxels of 0.1 to 20 mm, 16 slices or more, up to 54 million voxels; the
-network itself sees 1 mm voxels, and the mask comes back on **your** voxels.
+Any orientation is accepted, voxels of 0.1 to 20 mm, 16 slices or more, up to
+{MAX_VOXELS / 1e6:.0f} million voxels and {MAX_BYTES / 1e6:.0f} MB a scan once unpacked; the network
+itself sees 1 mm voxels, and the mask comes back on **your** voxels.
 
 ### What you do
 
