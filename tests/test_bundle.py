@@ -1,14 +1,15 @@
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.bundle import CONFIG, WEIGHTS, load_model, read_bundle, save_bundle
+from model.bundle import CONFIG, WEIGHTS, fill_weights, load_model, read_bundle, save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.predict import DEFAULT_MODEL
-from model.unet import build_unet
+from model.unet import LOGITS, build_unet
 from utils.errors import ModelError
 
 TINY = UNetConfig(width=2, depth=2)
@@ -31,13 +32,6 @@ def bundle(trained: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_every_voxel_gets_a_probability_of_every_region() -> None:
-    probabilities = build_unet(TINY).predict_on_batch(np.ones((1, 8, 16, 24, 4), np.float32))
-    assert probabilities.shape == (1, 8, 16, 24, 3)
-    assert probabilities.min() >= 0
-    assert probabilities.max() <= 1
-
-
 def test_a_saved_model_predicts_the_same_after_loading(bundle: Path) -> None:
     scans = np.random.default_rng(0).random((1, 16, 16, 16, 4), np.float32)
     first, again = (load_model(read_bundle(bundle)).predict_on_batch(scans) for _ in range(2))
@@ -51,12 +45,23 @@ def test_temperatures_divide_the_logits_and_leave_the_mask_alone(
         return np.log(probabilities) - np.log1p(-probabilities)
 
     plain = load_model(read_bundle(trained))
+    last = plain.get_layer(LOGITS)
+    last.set_weights([last.get_weights()[0], np.array([-2, 1, 3], np.float32)])  # divided as well
     save_bundle(plain, tmp_path / "hot", TINY, TrainConfig(), CASES, (2, 1, 0.5))
     hot = load_model(read_bundle(tmp_path / "hot"))
     scans = np.random.default_rng(0).random((1, 16, 16, 16, 4), np.float32)
     before, after = (logits(model.predict_on_batch(scans)) for model in (plain, hot))
     np.testing.assert_allclose(after, before / [2, 1, 0.5], rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(after > 0, before > 0)
+
+
+def test_a_layer_that_keras_only_warns_of_is_refused() -> None:
+    class Unfilled:
+        def load_weights(self, file: Path) -> None:
+            warnings.warn("A total of 1 objects could not be loaded.", UserWarning, stacklevel=1)
+
+    with pytest.raises(UserWarning, match="could not be loaded"):
+        fill_weights(Unfilled(), Path("any.weights.h5"))
 
 
 def test_weights_that_leave_a_layer_untrained_are_refused(trained: Path) -> None:

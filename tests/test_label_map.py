@@ -5,7 +5,7 @@ import pytest
 
 from utils.errors import UnreadableVolumeError
 from utils.grid import Grid
-from utils.label_map import LabelMap, coding_text, read_label_map
+from utils.label_map import CODING_TITLES, LabelMap, coding_text, read_label_map
 from utils.labels import LabelCoding
 from utils.nifti import write_labels
 
@@ -83,6 +83,12 @@ def test_a_coding_is_spelt_out() -> None:
     assert coding_text(LabelCoding.MSD) == (
         "1 oedema, 2 necrotic and non-enhancing core, 3 enhancing tumour"
     )
+
+
+def test_each_coding_bears_the_years_of_its_releases() -> None:
+    assert CODING_TITLES[LabelCoding.BRATS_2020].startswith("BraTS 2017 to 2021")
+    assert CODING_TITLES[LabelCoding.BRATS_2023].startswith("BraTS 2023")
+    assert "Decathlon" in CODING_TITLES[LabelCoding.MSD]
 
 
 def test_the_map_cannot_be_changed() -> None:

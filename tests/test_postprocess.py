@@ -32,6 +32,15 @@ def test_the_inside_of_a_ring_is_necrosis_in_whatever_plane_it_is_closed(axis: i
     assert (closed == Label.ET).sum() == (tube == Label.ET).sum()
 
 
+def test_the_mask_has_its_rings_closed() -> None:
+    stored = np.zeros((20, 20, 20, 3), np.uint8)
+    stored[4:14, 4:14, 4:14] = 255
+    stored[6:12, 6:12, 4:14, 1:] = 0  # a tube of core whose inside the network calls oedema
+    labels, _ = labels_and_specks(stored, CUBE)
+    assert (labels == Label.NCR_NET).sum() == 6 * 6 * 10
+    assert not (labels == Label.ED).any()
+
+
 def test_a_bay_that_is_open_in_every_plane_is_left_alone() -> None:
     bay = np.zeros((20, 20, 20), np.uint8)
     bay[4:14, 4:14, 4:14] = Label.ET

@@ -83,6 +83,27 @@ def test_scaling_knows_no_slices() -> None:
     assert tensor[:, :, 0].max() < 0.02
 
 
+def test_air_inside_the_box_does_not_count_for_the_scaling() -> None:
+    values = np.zeros(SHAPE, np.float32)
+    values[2:18, 3:21, 1], values[2:18, 3:21, 14] = 100, 200  # air between
+    tensor, _ = preprocess(study_of(values, np.diag([-1.0, -1, 1, 1])), (1, 1, 1))
+    assert tensor[:, :, 0].max() == 0  # over the brain 100 is the least; over the box it were 0.5
+    assert tensor[:, :, 13].min() == pytest.approx(1)
+
+
+def test_each_scan_reaches_the_network_in_its_own_channel() -> None:
+    grid = Grid(SHAPE, np.diag([-1.0, -1, 1, 1]))
+    scans = {}
+    for number, modality in enumerate((Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2), 1):
+        values = np.zeros(SHAPE, np.float32)
+        values[2:18, 3:21, 1:15] = 1
+        values[2 : 2 + 3 * number, 3:21, 1:15] = 100
+        scans[modality] = Volume(values, grid)
+    tensor, _ = preprocess(Study(scans), (1, 1, 1))
+    # 3, 6, 9 and 12 of 16 planes of FLAIR, T1, T1ce and T2 are bright
+    assert tensor.mean(axis=(0, 1, 2)) == pytest.approx([3 / 16, 6 / 16, 9 / 16, 12 / 16], abs=1e-3)
+
+
 def test_what_is_small_is_padded_with_zeros() -> None:
     tensor, placement = preprocess(study_of(head(), np.eye(4)), (16, 32, 4))
     assert tensor.shape == (16, 32, 14, 4)
@@ -101,6 +122,15 @@ def test_a_grid_of_2_mm_becomes_1_mm_and_comes_back_on_its_own_voxels() -> None:
     expected = np.zeros((20, 20, 20), np.uint8)
     expected[4:16, 4:16, 4:16] = 255
     np.testing.assert_array_equal(back[..., 1], expected)
+
+
+def test_what_1_mm_cannot_hold_is_averaged_not_sampled() -> None:
+    values = np.zeros((80, 80, 80), np.float32)
+    stripes = np.tile(np.array([100, 200, 200, 100], np.float32), 16)  # mean 150 in each mm
+    values[8:72, 8:72, 8:72] = stripes[:, None, None]
+    tensor, _ = preprocess(study_of(values, np.diag([-0.25, -0.25, 0.25, 1])), (1, 1, 1))
+    assert tensor.shape == (16, 16, 16, 4)
+    np.testing.assert_allclose(tensor[2:-2], 0.5, atol=0.15)  # sampled, every voxel were 1
 
 
 def test_a_resampled_mark_returns_to_the_voxel_it_came_from() -> None:
