@@ -18,6 +18,7 @@ from model.reliability import Reliability
 from pages.components import correct, findings
 from pages.components import engine as engine_module
 from pages.components.session import Visit
+from utils.cohort import PERCENTS, Cohort
 from utils.correct import NO_EDITS
 from utils.errors import UserError
 from utils.grid import Grid
@@ -223,16 +224,29 @@ def test_the_table_gives_the_share_of_the_cohort_that_is_smaller(visit: Visit) -
     assert row.endswith("| 0% |")
 
 
+def test_each_region_is_compared_with_the_same_region_of_the_cohort(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 4.5, 4 and 4 mL among 0 to 9, 0 to 10 and 0 to 5 mL
+    quantiles = {
+        region: PERCENTS * ml for region, ml in zip(Region, (0.09, 0.1, 0.05), strict=True)
+    }
+    monkeypatch.setattr(findings, "cohort", lambda: Cohort("few", 101, quantiles))
+    rows = [line for line in written(opened(visit)).splitlines() if line.endswith("% |")]
+    assert [row.split(" | ")[-1] for row in rows] == ["50% |", "40% |", "80% |"]
+
+
 def test_the_likely_range_stands_beside_the_models_numbers_and_no_others(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # nine patients whose volumes were off by factors up to 2
-    ratios = [0.1] * 8 + [np.log(2)]
-    known = Reliability(dict.fromkeys(Region, ratios), dict.fromkeys(Region, [0.8] * 9))
+    # nine patients whose volumes were off by factors up to 2, 3 and 4
+    ratios = {region: [0.1] * 8 + [np.log(n)] for n, region in enumerate(Region, 2)}
+    known = Reliability(ratios, dict.fromkeys(Region, [0.8] * 9))
     monkeypatch.setattr(findings, "shipped_reliability", lambda: known)
     app = opened(visit)
-    # (4.5 + 1) / 2 - 1 = 1.75 and (4.5 + 1) * 2 - 1 = 10
-    assert app.metric[0].delta == "likely 2 to 10 mL"
+    # (4.5 + 1) / 2 - 1 = 1.75 and (4.5 + 1) * 2 - 1 = 10; of the other two 4 mL
+    expected = ["likely 2 to 10 mL", "likely 1 to 14 mL", "likely 0 to 19 mL"]
+    assert [m.delta for m in app.metric] == expected
     assert "on 9 patients the network never saw" in written(app)
     press(app, "remove_WT_1")
     assert app.metric[0].delta == "-4.0 mL by you"

@@ -21,6 +21,19 @@ def test_nine_patients_give_nine_of_ten_by_their_largest_error() -> None:
     assert found.expected_dice(Region.WT) == DiceRange(0.9, 0.6, 0.9)
 
 
+def test_each_region_has_its_own_errors() -> None:
+    scores = {
+        region.name: {"predicted_ml": 9, "reference_ml": 10 * times - 1, "dice": 1 / times}
+        for region, times in zip(Region, (2, 3, 4), strict=True)
+    }
+    found = reliability([{"regions": scores}] * 9)
+    # of 11 + 1 mL a half, a third and a quarter, and 2, 3 and 4 times as much, less 1 mL each
+    assert [found.volume_interval_ml(region, 11) for region in Region] == [
+        pytest.approx(interval) for interval in ((5, 23), (3, 35), (2, 47))
+    ]
+    assert [found.expected_dice(region).median for region in Region] == [1 / 2, 1 / 3, 1 / 4]
+
+
 def test_too_small_counts_like_too_large() -> None:
     over, under = (reliability([case(*pair, 0.5)] * 9) for pair in ((9, 19), (19, 9)))
     assert over.volume_interval_ml(Region.TC, 5) == under.volume_interval_ml(Region.TC, 5)
