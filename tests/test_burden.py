@@ -19,11 +19,34 @@ def labels() -> np.ndarray:
     return labels
 
 
-def test_every_focus_is_listed_under_its_own_lesion(labels: np.ndarray) -> None:
+def test_every_focus_is_listed_under_its_own_lesion_and_letter(labels: np.ndarray) -> None:
+    entries = burden(labels, GRID).entries
+    assert [(e.name, e.region, e.part.voxels) for e in entries] == [
+        ("1", Region.WT, 38 * 28 * 20),
+        ("1a", Region.TC, 12 * 20 * 12),
+        ("1b", Region.TC, 15 * 12 * 6),
+        ("2", Region.WT, 5 * 8 * 6),
+    ]
+    assert [entry.foci for entry in entries] == [2, 0, 0, 0]
+    assert entries[0].diameters is None  # they stand below
+    assert entries[3].diameters is not None
+    assert [e.title for e in entries[1:3]] == ["Lesion 1a, tumour core", "Lesion 1b, tumour core"]
+
+
+def test_a_speck_in_the_oedema_has_no_line_and_takes_no_diameters_away(labels: np.ndarray) -> None:
+    labels[20:35, 4:16, 10:16] = Label.ED
+    labels[30:33, 20:23, 22:25] = Label.ET  # 27 microlitres
     found = burden(labels, GRID)
-    large, small = found.lesions
-    assert [focus.voxels for focus in found.foci_in(large)] == [12 * 20 * 12, 15 * 12 * 6]
-    assert [focus.voxels for focus in found.foci_in(small)] == [5 * 8 * 6]
+    assert [entry.name for entry in found.entries] == ["1", "2"]
+    assert found.entries[0].diameters == found.foci[0].diameters
+    assert found.name_of(Region.TC, 3) == "1"  # goes by its lesion's name
+
+
+def test_a_part_has_one_name_by_whichever_number_it_is_asked_for(labels: np.ndarray) -> None:
+    found = burden(labels, GRID)
+    assert [found.name_of(Region.WT, n) for n in (1, 2)] == ["1", "2"]
+    assert [found.name_of(Region.TC, n) for n in (1, 2, 3)] == ["1a", "1b", "2"]
+    assert found.name_of(Region.ET, 1) == ""
 
 
 def test_the_sum_counts_the_measurable_foci_of_a_shared_oedema_one_by_one(
@@ -40,12 +63,14 @@ def test_the_sum_counts_the_measurable_foci_of_a_shared_oedema_one_by_one(
 
 def test_a_head_without_tumour_has_no_burden() -> None:
     found = burden(np.zeros(GRID.shape, np.uint8), GRID)
-    assert (found.lesions, found.foci, found.product_sum_mm2) == ((), (), 0)
+    assert (found.entries, found.foci, found.product_sum_mm2) == ((), (), 0)
+    assert set(found.volumes_ml.values()) == {0}
 
 
 def test_oedema_alone_is_a_lesion_without_focus() -> None:
     labels = np.zeros(GRID.shape, np.uint8)
     labels[5:15, 5:15, 5:15] = Label.ED
-    (lesion,) = burden(labels, GRID, midline_mm=30.0).lesions
-    assert lesion.volumes_ml[Region.WT] == pytest.approx(1.0)
-    assert burden(labels, GRID).foci_in(lesion) == ()
+    found = burden(labels, GRID, midline_mm=30.0)
+    (entry,) = found.entries
+    assert entry.part.volumes_ml[Region.WT] == pytest.approx(1.0)
+    assert (entry.diameters, found.foci) == (None, ())

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from utils.burden import burden
 from utils.change import (
     Change,
     Fate,
-    Findings,
     LesionChange,
     RanoSums,
     lesion_numbers,
@@ -53,7 +53,7 @@ def test_volumes_are_compared_in_ml_although_the_voxels_differ() -> None:
     fine = Grid((40, 40, 30), np.diag([0.5, 0.5, 0.5, 1.0]))
     earlier, current = np.zeros(SHAPE, np.uint8), boxes((5, 5, 5), side=10)
     earlier[:20, :20, :20] = 4  # 8000 voxels of 0.125 mm3: 1 mL
-    found = region_changes(Findings.of(earlier, fine), Findings.of(current, GRID))
+    found = region_changes(burden(earlier, fine), burden(current, GRID))
     assert found[Region.ET].earlier == pytest.approx(1.0)
     assert found[Region.ET].current == pytest.approx(2.0)  # 1000 voxels of 2 mm3
     assert found[Region.ET].percent == pytest.approx(100.0)
@@ -64,7 +64,7 @@ def test_a_ball_that_grows_by_known_radii_grows_by_the_formula() -> None:
     balls = [
         np.where(ellipsoid(grid, (30, 30, 30), (r, r, r)), 4, 0).astype(np.uint8) for r in (12, 15)
     ]
-    change = region_changes(*(Findings.of(b, grid) for b in balls))[Region.ET]
+    change = region_changes(*(burden(b, grid) for b in balls))[Region.ET]
     paper_ml = 4 / 3 * np.pi * (15**3 - 12**3) / 1000
     assert change.difference == pytest.approx(paper_ml, rel=0.02)  # voxels are no ball
 
@@ -156,6 +156,6 @@ def test_a_change_needs_an_earlier_visit() -> None:
 def test_the_product_sum_of_a_box_is_its_sides_multiplied() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[5:25, 5:17, 10:14] = 4  # 20 x 12 mm in the axial plane
-    found = Findings.of(labels, GRID)
+    found = burden(labels, GRID)
     # the outline cuts corners half-way between voxels: a little less than the diagonal
     assert 20 * 12 * 0.9 < found.product_sum_mm2 < np.hypot(20, 12) * 2 * 12

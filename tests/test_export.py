@@ -55,8 +55,8 @@ def rows(result: Result) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(volumes_csv(result).decode())))
 
 
-def test_csv_lists_every_label_and_region(result: Result) -> None:
-    assert [tuple(row) for row in rows(result)] == [CSV_COLUMNS] * 6
+def test_csv_lists_every_label_region_and_lesion(result: Result) -> None:
+    assert [tuple(row) for row in rows(result)] == [CSV_COLUMNS] * 7
     assert {row["mask"] for row in rows(result)} == {"model"}
     assert [(r["kind"], r["name"], r["volume_ml"], r["voxels"]) for r in rows(result)] == [
         ("label", "NCR_NET", "0.2000", "100"),
@@ -65,6 +65,7 @@ def test_csv_lists_every_label_and_region(result: Result) -> None:
         ("region", "WT", "1.0000", "500"),
         ("region", "TC", "0.4000", "200"),
         ("region", "ET", "0.2000", "100"),
+        ("lesion", "1", "1.0000", "500"),
     ]
 
 

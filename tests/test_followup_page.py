@@ -75,8 +75,8 @@ def test_growth_from_half_a_millilitre_to_one_is_a_hundred_percent(app: AppTest)
         *("Enhancing tumour (ET)", "0.6", "1.0", "+0.4", "+60 %")  # 0.625 to 1 mL
     ]
     assert lesion_lines(app) == [
-        "**Grown**: 0.5 mL → 1.0 mL, +100 %",
-        "**Vanished**: 0.1 mL → none found",
+        "**Grown** lesion 1: 0.5 mL → 1.0 mL, +100 %",
+        "**Vanished** earlier lesion 2: 0.1 mL → none found",
     ]
 
 

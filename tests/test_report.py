@@ -51,7 +51,7 @@ def result_of(segmentation: Segmentation, study: Study) -> Result:
 
 def table(page: list[str]) -> list[str]:
     """The cells below "Volumes"."""
-    return page[page.index("Volumes") + 1 : page.index("Lesions of the tumour core")]
+    return page[page.index("Volumes") + 1 : page.index("Lesions")]
 
 
 def words(segmentation: Segmentation, study: Study, notes: ReportNotes = NO_NOTES) -> list[str]:
@@ -69,9 +69,9 @@ def test_report_states_volumes_lesions_and_where_they_come_from(
         *("Whole tumour", "7.2 mL", "Tumour core", "0.2 mL", "Enhancing tumour", "0.2 mL"),
         *("Necrotic and non-enhancing core", "none found", "Oedema", "7.0 mL"),
     ]
-    row = page.index("Measurable") + 1
+    row = page.index("Product") + 1
     # index 0 grows to the patient's left, the lesion lies beyond the middle; 10 mm by 1 mm
-    expected = ["1", "left", "0.2 mL", "0.2 mL", "10 x 1 mm", "10 mm²", "no"]
+    expected = ["1", "left", "7.2 mL", "0.2 mL", "0.2 mL", "10 x 1 mm", "10 mm², not measurable"]
     assert page[row : row + 7] == expected
     assert "- Thick slices." in page
     assert "- Scaled." in page
@@ -104,6 +104,24 @@ def test_a_corrected_mask_is_said_to_be_one_beside_what_the_model_had_found(
         *("Necrotic and non-enhancing core", "none found", "none found"),
         *("Oedema", "7.2 mL", "7.0 mL"),
     ]
+
+
+def test_foci_have_the_names_that_the_list_gives_them(study: Study) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:38, 2:38, 10:20] = Label.ED
+    labels[4:16, 4:20, 12:18] = Label.ET  # 1152 voxels of 2 microlitres
+    labels[20:32, 4:16, 12:16] = Label.ET  # 576
+    result = result_of(segmentation_of(labels), study)
+    page = [text.get_text() for text in report_figure(result, NO_NOTES).texts]
+    row = page.index("Product") + 1
+    lines = [page[at : at + 7] for at in range(row, row + 21, 7)]
+    assert [line[0] for line in lines] == ["1", "1a", "1b"]
+    assert [line[0] for line in lines] == [entry.name for entry in result.burden.entries]
+    assert lines[0][2:] == ["25.9 mL", "3.5 mL", "3.5 mL", "2 foci", ""]
+    assert [line[2:5] for line in lines[1:]] == [["", "2.3 mL", "2.3 mL"], ["", "1.2 mL", "1.2 mL"]]
+    products = [e.diameters.product_mm2 for e in result.burden.entries if e.diameters]
+    total = next(text for text in page if text.startswith("Sum of the products"))
+    assert f": {sum(products):.0f} mm²." in total
 
 
 def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measured(
@@ -185,7 +203,7 @@ def test_a_crowded_page_keeps_everything_on_it_and_says_what_it_left_out(study: 
         result_of(segmentation_of(labels, notices), study), ReportNotes("W" * 55)
     )
     page = [text.get_text() for text in figure.texts]
-    assert "and 75 smaller ones" in page
+    assert "and 75 more, in the table of volumes (CSV)" in page
     assert page[-1].endswith("lines more, in the sidecar file")
     figure.canvas.draw()
     for text in figure.texts:

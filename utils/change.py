@@ -7,7 +7,7 @@ smallest sum so far, the nadir (progression: at least 25 % more). Its volumetric
 is why these numbers alone say nothing about response.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,15 +17,9 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from utils.grid import Grid
+from utils.burden import Burden
 from utils.labels import Region
-from utils.measure import (
-    Lesion,
-    bidimensional_sum_mm2,
-    lesion_map,
-    lesions,
-    region_volumes_ml,
-)
+from utils.measure import lesion_map
 
 LEAST_CHANGE_ML = 0.05
 """A lesion whose volume changes by less is called unchanged: nothing to one decimal."""
@@ -108,39 +102,6 @@ class LesionChange:
         return f"split into {len(self.current)}" if len(self.current) > 1 and self.earlier else ""
 
 
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """What one visit's mask measures on its own voxels: nothing here has been resampled.
-
-    Attributes
-    ----------
-    labels : (I, J, K) uint8 array
-        Values of `utils.labels.Label`.
-    grid : Grid
-        Where they lie.
-    volumes_ml : Mapping[Region, float]
-        Of each region.
-    cores : tuple of Lesion
-        The parts of the tumour core, as RANO counts lesions.
-    """
-
-    labels: Labels
-    grid: Grid
-    volumes_ml: Mapping[Region, float]
-    cores: tuple[Lesion, ...]
-
-    @classmethod
-    def of(cls, labels: Labels, grid: Grid) -> "Findings":
-        """Measure a mask."""
-        volumes_ml = region_volumes_ml(labels, grid)
-        return cls(labels, grid, volumes_ml, lesions(labels, grid, Region.TC))
-
-    @property
-    def product_sum_mm2(self) -> float:
-        """Sum of the products of the diameters of all measurable lesions."""
-        return bidimensional_sum_mm2(self.cores)
-
-
 @dataclass(frozen=True)
 class RanoSums:
     """Sums of products of the visits in order of time, the current one last.
@@ -188,7 +149,7 @@ class RanoSums:
         return self.current_mm2 > 0 if percent is None else percent >= RANO_MORE_PERCENT
 
 
-def region_changes(earlier: Findings, current: Findings) -> dict[Region, Change]:
+def region_changes(earlier: Burden, current: Burden) -> dict[Region, Change]:
     """Compare the volumes in mL, each measured on its own voxels."""
     return {r: Change(earlier.volumes_ml[r], current.volumes_ml[r]) for r in Region}
 

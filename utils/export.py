@@ -10,8 +10,8 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
-from utils.labels import Label, Region
-from utils.measure import label_volumes_ml, region_volumes_ml
+from utils.labels import Region
+from utils.measure import label_volumes_ml
 from utils.plane import Plane
 from utils.render import FILLED, RESEARCH_USE, Style, View, key_slice, slice_png
 from utils.report import NO_NOTES, ReportNotes, report_pdf
@@ -38,20 +38,23 @@ _IEND_BYTES = 12  # a PNG's last chunk
 
 
 def volumes_csv(result: Result) -> bytes:
-    """Write one row a tumour label, then one a region, under ``CSV_COLUMNS``; UTF-8.
+    """Write one row a tumour label, a region and a lesion, under ``CSV_COLUMNS``; UTF-8.
 
-    Labels exclude each other; regions are nested, so their rows must not be added up. Below the
-    rows of a corrected mask stand those of the model's own.
+    Labels exclude each other; regions are nested, so their rows must not be added up, and nor must
+    a lesion's and its foci's. Below the rows of a corrected mask stand those of the model's own.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for each in _with_own(result):
-        labels, grid = each.segmentation.labels, each.segmentation.grid
-        for label, volume_ml in label_volumes_ml(labels, grid).items():
-            writer.writerow(_row(each, "label", label, volume_ml))
-        for region, volume_ml in region_volumes_ml(labels, grid).items():
-            writer.writerow(_row(each, "region", region, volume_ml))
+        found = each.burden
+        for label, volume_ml in label_volumes_ml(found.labels, found.grid).items():
+            writer.writerow(_row(each, ("label", label.name, label.title), volume_ml))
+        for region, volume_ml in found.volumes_ml.items():
+            writer.writerow(_row(each, ("region", region.name, region.title), volume_ml))
+        for entry in found.entries:
+            kind = "lesion" if entry.region is Region.WT else "focus"
+            writer.writerow(_row(each, (kind, entry.name, entry.title), entry.part.volume_ml))
     return table.getvalue().encode()
 
 
@@ -87,13 +90,11 @@ def _with_own(result: Result) -> tuple[Result, ...]:
     return (result,) if result.own is None else (result, result.own)
 
 
-def _row(result: Result, kind: str, structure: Label | Region, volume_ml: float) -> tuple[str, ...]:
+def _row(result: Result, what: tuple[str, str, str], volume_ml: float) -> tuple[str, ...]:
     made_by = result.segmentation.provenance
     return (
         "model" if result.own is None else "corrected",
-        kind,
-        structure.name,
-        structure.title,
+        *what,
         f"{volume_ml:.4f}",
         str(round(volume_ml / result.segmentation.grid.voxel_volume_ml)),
         RESEARCH_USE,

@@ -189,15 +189,6 @@ def lesions(
     return tuple(found)
 
 
-def bidimensional_sum_mm2(found: tuple[Lesion, ...]) -> float:
-    """Sum of the bidimensional products of all measurable lesions."""
-    return sum(
-        lesion.diameters.product_mm2
-        for lesion in found
-        if lesion.diameters and lesion.diameters.measurable
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class _Part:
     """One lesion cut out of its volume."""

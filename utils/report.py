@@ -10,17 +10,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from utils.burden import Burden, Entry
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import (
     Diameters,
-    Lesion,
-    bidimensional_sum_mm2,
     label_volumes_ml,
-    lesions,
     millilitres,
     region_volumes_ml,
-    study_midline_mm,
 )
 from utils.plane import Plane
 from utils.render import RESEARCH_USE, Style, View, display_window, key_slice, lettered_rgb
@@ -32,7 +29,7 @@ from utils.volume import Volume
 Box = tuple[slice, slice, slice]
 
 LONGEST_TYPED_TEXT = 55
-MOST_LESIONS = 6
+MOST_LINES = 6
 
 _A4_INCHES = (8.27, 11.69)
 _PICTURED = (Modality.FLAIR, Modality.T1CE)
@@ -43,7 +40,8 @@ _LINE_CHARACTERS = 118
 _VOLUME_COLUMNS = (_LEFT, 0.39, 0.54)
 _PICTURE_HEIGHT = 0.225  # of the page
 _MARGIN_MM = 12.0  # around the head, for the letters
-_LESION_COLUMNS = (_LEFT, 0.12, 0.24, 0.39, 0.54, 0.69, 0.82)
+_LESION_COLUMNS = (_LEFT, 0.12, 0.22, 0.36, 0.50, 0.64, 0.76)
+_LESION_TITLES = ("No.", "Side", "Volume", "Core", "Enhancing", "Diameters", "Product")
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,6 @@ def report_pdf(result: Result, notes: ReportNotes = NO_NOTES) -> bytes:
 def report_figure(result: Result, notes: ReportNotes) -> Figure:
     """Lay the page out, as `report_pdf` prints it."""
     segmentation, study = result.segmentation, result.study
-    found = _lesions(segmentation, study)
     figure = Figure(figsize=_A4_INCHES)
     page = _Page(figure)
     page.write("Brain tumour segmentation", size=15, weight="bold")
@@ -117,9 +114,9 @@ def report_figure(result: Result, notes: ReportNotes) -> Figure:
     if notes.typed_text:
         page.write(notes.typed_text)
     page.skip()
-    _add_pictures(page, segmentation, study, found)
+    _add_pictures(page, segmentation, study, _largest_diameters(result.burden))
     _add_volumes(page, result, notes)
-    _add_lesions(page, found)
+    _add_lesions(page, result.burden)
     _add_notes(page, segmentation)
     return figure
 
@@ -162,25 +159,18 @@ def _made(result: Result) -> str:
     return time if result.own is None else f"{time}. Corrected by a reader."
 
 
-def _lesions(segmentation: Segmentation, study: Study) -> tuple[Lesion, ...]:
-    """Core lesions, as RANO counts them; with their sides if there is a head to have a midline."""
-    midline_mm = study_midline_mm(study)
-    return lesions(segmentation.labels, segmentation.grid, Region.TC, midline_mm)
-
-
-def _largest_diameters(found: tuple[Lesion, ...]) -> Diameters | None:
+def _largest_diameters(found: Burden) -> Diameters | None:
     return max(
-        (lesion.diameters for lesion in found if lesion.diameters),
+        (focus.diameters for focus in found.foci if focus.diameters),
         key=lambda diameters: diameters.product_mm2,
         default=None,
     )
 
 
 def _add_pictures(
-    page: _Page, segmentation: Segmentation, study: Study, found: tuple[Lesion, ...]
+    page: _Page, segmentation: Segmentation, study: Study, diameters: Diameters | None
 ) -> None:
     """Place three planes a modality; the axial one is where the diameters were measured."""
-    diameters = _largest_diameters(found)
     labels, grid = segmentation.labels, segmentation.grid
     slices = {plane: key_slice(labels, grid, plane) for plane in Plane}
     if diameters:
@@ -290,36 +280,42 @@ def _volumes_ml(result: Result) -> dict[Region | Label, float]:
     return dict([*region_volumes_ml(labels, grid).items(), *parts.items()])
 
 
-def _add_lesions(page: _Page, found: tuple[Lesion, ...]) -> None:
-    page.write("Lesions of the tumour core", size=11, weight="bold")
-    if not found:
+def _add_lesions(page: _Page, found: Burden) -> None:
+    """Print the list of lesions under the names that they have on the screen."""
+    page.write("Lesions", size=11, weight="bold")
+    if not found.entries:
         page.write("None found. That is no proof that there is none.")
         page.skip(0.6)
         return
-    titles = ("No.", "Side", "Core", "Enhancing", "Diameters", "Product", "Measurable")
-    page.write_row(titles, _LESION_COLUMNS, "bold")
-    for lesion in found[:MOST_LESIONS]:
-        page.write_row(_lesion_cells(lesion), _LESION_COLUMNS, "normal")
-    if len(found) > MOST_LESIONS:
-        page.write(f"and {len(found) - MOST_LESIONS} smaller ones")
+    page.write_row(_LESION_TITLES, _LESION_COLUMNS, "bold")
+    for entry in found.entries[:MOST_LINES]:
+        page.write_row(_lesion_cells(entry), _LESION_COLUMNS, "normal")
+    if len(found.entries) > MOST_LINES:
+        page.write(f"and {len(found.entries) - MOST_LINES} more, in the table of volumes (CSV)")
     page.write(
-        f"Sum of the products of measurable lesions: {bidimensional_sum_mm2(found):.0f} mm². "
+        f"Sum of the products of measurable foci of the core: {found.product_sum_mm2:.0f} mm². "
         "Enhancing part, on its largest axial slice."
     )
     page.skip(0.6)
 
 
-def _lesion_cells(lesion: Lesion) -> tuple[str, ...]:
-    diameters = lesion.diameters
+def _lesion_cells(entry: Entry) -> tuple[str, ...]:
+    part, diameters = entry.part, entry.diameters
+    lines = f"{entry.foci} foci" if entry.foci else "-"
     return (
-        str(lesion.number),
-        lesion.side.value if lesion.side else "unknown",
-        millilitres(lesion.volume_ml),
-        millilitres(lesion.volumes_ml[Region.ET]),
-        f"{diameters.longest_mm:.0f} x {diameters.perpendicular_mm:.0f} mm" if diameters else "-",
-        f"{diameters.product_mm2:.0f} mm²" if diameters else "-",
-        "yes" if diameters and diameters.measurable else "no",
+        entry.name,
+        part.side.value if part.side else "unknown",
+        millilitres(part.volume_ml) if entry.region is Region.WT else "",
+        millilitres(part.volumes_ml[Region.TC]),
+        millilitres(part.volumes_ml[Region.ET]),
+        f"{diameters.longest_mm:.0f} x {diameters.perpendicular_mm:.0f} mm" if diameters else lines,
+        _product(diameters) if diameters else "",
     )
+
+
+def _product(diameters: Diameters) -> str:
+    product = f"{diameters.product_mm2:.0f} mm²"
+    return product if diameters.measurable else f"{product}, not measurable"
 
 
 def _add_notes(page: _Page, segmentation: Segmentation) -> None:

@@ -6,14 +6,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from importlib import metadata
 from platform import python_version
 from re import fullmatch
 
+from utils.burden import Burden, burden
 from utils.grid import Grid
 from utils.labels import Label
-from utils.measure import label_volumes_ml, region_volumes_ml
+from utils.measure import label_volumes_ml, region_volumes_ml, study_midline_mm
 from utils.render import RESEARCH_USE
 from utils.segmentation import Segmentation
 from utils.study import Modality, Study
@@ -61,6 +63,12 @@ class Result:
         for modality in Modality:
             if not fullmatch("[0-9a-f]{64}", self.input_sha256.get(modality, "")):
                 raise ValueError(f"no SHA-256 of {modality.title} was given")
+
+    @cached_property
+    def burden(self) -> Burden:
+        """What was found, lesion by lesion; with sides if there is a head to have a midline."""
+        found = self.segmentation
+        return burden(found.labels, found.grid, study_midline_mm(self.study))
 
 
 def sidecar_json(result: Result) -> bytes:

@@ -1,8 +1,6 @@
 """What was found in the study on screen, how far it can be trusted, and where to look."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from string import ascii_lowercase
 
 import numpy as np
 import streamlit as st
@@ -13,7 +11,7 @@ from pages.components.session import Visit, current_visit, memo, recall
 from pages.components.table import table
 from pages.components.viewer import LookAt
 from pages.components.viewer.encode import DisplayGrid
-from utils.burden import Burden, burden
+from utils.burden import Burden, Entry, burden
 from utils.cohort import cohort
 from utils.correct import NO_EDITS, removal_of
 from utils.doubt import doubtful_slices
@@ -30,7 +28,6 @@ from utils.measure import (
     study_midline_mm,
 )
 from utils.plane import Plane
-from utils.postprocess import SPECK_ML
 from utils.segmentation import Segmentation
 
 MOST_LESIONS = 8
@@ -49,9 +46,19 @@ _TITLES = (
 )
 
 
+def burden_of(visit: Visit, segmentation: Segmentation) -> Burden:
+    """What the mask on screen measures; the same object for as long as it is the same mask."""
+    study = visit.intake.study
+    midline_mm = memo(("midline",), lambda: study_midline_mm(study))
+    return memo(
+        ("burden", visit.edits),
+        lambda: burden(segmentation.labels, segmentation.grid, midline_mm),
+    )
+
+
 def volumes(visit: Visit, segmentation: Segmentation, columns: Sequence[DeltaGenerator]) -> None:
     """Show one number a region, below it how far it may be off, or what the reader changed."""
-    found = region_volumes_ml(segmentation.labels, segmentation.grid)
+    found = burden_of(visit, segmentation).volumes_ml
     for column, (region, volume_ml) in zip(columns, found.items(), strict=True):
         parts = " + ".join(label.title for label in TUMOUR_LABELS if label in region.value)
         column.metric(
@@ -75,15 +82,14 @@ def remarks(visit: Visit, segmentation: Segmentation) -> None:
 
 def lesion_table(visit: Visit, segmentation: Segmentation) -> None:
     """List the lesions, largest first; a click shows one in the viewer or takes it out."""
-    found: Burden = memo(("burden", visit.edits), lambda: _burden(visit, segmentation))
+    found = burden_of(visit, segmentation)
     if not found.lesions:
         return
     with st.container(gap="xxsmall"):
         for column, title in zip(st.columns(_WIDTHS, gap="xsmall"), _TITLES, strict=True):
             column.caption(title)
-        for lesion in found.lesions[:MOST_LESIONS]:
-            for row in _rows(lesion, found.foci_in(lesion)):
-                _draw(row, segmentation.grid, alone=len(found.lesions) == 1)
+        for entry in _listed(found):
+            _draw(entry, segmentation.grid, alone=len(found.lesions) == 1)
     st.caption(" ".join([*_rest(found), _products(found)]))
 
 
@@ -92,7 +98,7 @@ def volume_table(visit: Visit, segmentation: Segmentation) -> None:
     compared = cohort()
     titles, beside = _beside(visit)
     rows = []
-    for region, ml in region_volumes_ml(segmentation.labels, segmentation.grid).items():
+    for region, ml in burden_of(visit, segmentation).volumes_ml.items():
         share = f"{compared.share_below(region, ml):.0%}" if ml else ""
         rows.append((region.title, millilitres(ml), *beside(region, ml), share))
     for label, ml in label_volumes_ml(segmentation.labels, segmentation.grid).items():
@@ -184,50 +190,26 @@ def _where_from(visit: Visit) -> str:
     )
 
 
-def _burden(visit: Visit, segmentation: Segmentation) -> Burden:
-    study = visit.intake.study
-    midline_mm = memo(("midline",), lambda: study_midline_mm(study))
-    return burden(segmentation.labels, segmentation.grid, midline_mm)
+def _listed(found: Burden) -> Iterator[Entry]:
+    """Yield what the table has room for: the largest lesions, each with its foci."""
+    for entry in found.entries:
+        if entry.region is Region.WT and entry.part.number > MOST_LESIONS:
+            return
+        yield entry
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of the lesion table: a lesion of the whole tumour, or a focus of its core."""
-
-    name: str
-    part: Lesion
-    region: Region
-    cells: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """Tells the line's buttons from all others."""
-        return f"{self.region.name}_{self.part.number}"
-
-
-def _rows(lesion: Lesion, foci: Sequence[Lesion]) -> Iterator[_Row]:
-    """Yield one row; more if the lesion holds several foci that a reader would measure."""
-    foci = [focus for focus in foci if _worth_a_row(focus)]
-    measured = (f"{len(foci)} foci", "") if len(foci) > 1 else _measured(lesion.diameters)
-    whole = millilitres(lesion.volume_ml)
-    core = _cell(lesion.volumes_ml[Region.TC])
-    yield _Row(str(lesion.number), lesion, Region.WT, (whole, core, *_sizes(lesion), *measured))
-    if len(foci) > 1:
-        for letter, focus in zip(ascii_lowercase, foci, strict=False):
-            core = millilitres(focus.volume_ml)
-            cells = ("", core, *_sizes(focus), *_measured(focus.diameters))
-            yield _Row(f"{lesion.number}{letter}", focus, Region.TC, cells)
-
-
-def _worth_a_row(focus: Lesion) -> bool:
-    diameters = focus.diameters
-    return diameters is not None and (diameters.measurable or focus.volume_ml >= SPECK_ML)
-
-
-def _sizes(part: Lesion) -> tuple[str, str]:
-    """Enhancing volume and extent."""
-    extent = " × ".join(f"{mm:.0f}" for mm in part.extent_mm)
-    return _cell(part.volumes_ml[Region.ET]), extent
+def _cells(entry: Entry) -> tuple[str, ...]:
+    """What the table says of a lesion or focus, but for its name."""
+    part = entry.part
+    return (
+        _SIDES[part.side],
+        _centroid(part),
+        millilitres(part.volume_ml) if entry.region is Region.WT else "",
+        _cell(part.volumes_ml[Region.TC]),
+        _cell(part.volumes_ml[Region.ET]),
+        " × ".join(f"{mm:.0f}" for mm in part.extent_mm),
+        *((f"{entry.foci} foci", "") if entry.foci else _measured(entry.diameters)),
+    )
 
 
 def _cell(volume_ml: float) -> str:
@@ -242,20 +224,19 @@ def _measured(diameters: Diameters | None) -> tuple[str, str]:
     return f"{diameters.longest_mm:.0f} × {diameters.perpendicular_mm:.0f} mm", product
 
 
-def _draw(row: _Row, grid: Grid, *, alone: bool) -> None:
+def _draw(row: Entry, grid: Grid, *, alone: bool) -> None:
     """Draw one line of the table with its buttons."""
     first, *middle, last = st.columns(_WIDTHS, gap="xsmall", vertical_alignment="center")
     first.button(
         row.name,
-        key=f"look_{row.key}",
+        key=f"look_{_key(row)}",
         icon=":material/my_location:",
         type="tertiary",
         help=f"Show {row.name} in the viewer",
         on_click=_look_at,
         args=(_voxel_of(row.part, grid),),
     )
-    cells = (_SIDES[row.part.side], _centroid(row.part), *row.cells)
-    for column, cell in zip(middle, cells, strict=True):
+    for column, cell in zip(middle, _cells(row), strict=True):
         column.markdown(cell)
     with last.container(horizontal=True, gap="small"):
         _act("Remove", row, _remove, "Takes it out of the mask; undo under *Correct*")
@@ -263,15 +244,20 @@ def _draw(row: _Row, grid: Grid, *, alone: bool) -> None:
             _act("Only", row, _keep_only, "Takes all other lesions out of the mask")
 
 
-def _act(title: str, row: _Row, act: Callable[[str, int], None], explained: str) -> None:
+def _act(title: str, row: Entry, act: Callable[[str, int], None], explained: str) -> None:
     st.button(
         title,
-        key=f"{title.lower()}_{row.key}",
+        key=f"{title.lower()}_{_key(row)}",
         type="tertiary",
         help=explained,
         on_click=act,
         args=(row.region.name, row.part.number),
     )
+
+
+def _key(row: Entry) -> str:
+    """Tells a line's buttons from all others."""
+    return f"{row.region.name}_{row.part.number}"
 
 
 def _centroid(part: Lesion) -> str:

@@ -6,6 +6,7 @@ from datetime import date
 
 import streamlit as st
 
+from pages.components.findings import burden_of
 from pages.components.mask_slices import region_choice
 from pages.components.mask_upload import UploadedMask, mask_upload, scan_upload
 from pages.components.session import Visit, keep, memo, recall, upload_generation
@@ -13,7 +14,8 @@ from pages.components.table import table
 from pages.components.two_visits import TwoVisits, VisitMask, passage_between
 from pages.components.viewer import LookAt
 from utils.align import rearranged
-from utils.change import Change, Findings, LesionChange, RanoSums, region_changes
+from utils.burden import Burden
+from utils.change import Change, LesionChange, RanoSums, region_changes
 from utils.errors import GridMismatchError
 from utils.labels import Region
 from utils.measure import millilitres
@@ -31,7 +33,6 @@ class _Kept:
 
     fields: list[int] = field(default_factory=lambda: [0])  # one number an earlier visit
     days: dict[str, date | None] = field(default_factory=dict)
-    findings: Findings | None = None  # of the study on the Segment page
     visits: TwoVisits | None = None
     again: bool = False
     look_at: LookAt | None = None
@@ -47,10 +48,9 @@ class _Ordered:
 
 def current_study(visit: Visit, segmentation: Segmentation) -> VisitMask:
     """The study on the Segment page."""
-    kept = _kept()
-    if kept.findings is None or kept.findings.labels is not segmentation.labels:
-        kept.findings = Findings.of(segmentation.labels, segmentation.grid)
-    return VisitMask(kept.findings, visit.intake.study.scans[Modality.T1CE], _day("current"))
+    return VisitMask(
+        burden_of(visit, segmentation), visit.intake.study.scans[Modality.T1CE], _day("current")
+    )
 
 
 def uploaded_visit(when: str, key: str) -> VisitMask | None:
@@ -60,7 +60,7 @@ def uploaded_visit(when: str, key: str) -> VisitMask | None:
     day = _day(key)
     if mask is None:
         return None
-    return VisitMask(mask.findings, scan and _on_mask(mask, scan, when), day)
+    return VisitMask(mask.burden, scan and _on_mask(mask, scan, when), day)
 
 
 def earlier_visits() -> list[VisitMask]:
@@ -103,7 +103,7 @@ def show_volumes(earlier: VisitMask, current: VisitMask, name: str) -> None:
             f"{change.difference:+.1f}",
             percent_text(change),
         )
-        for region, change in region_changes(earlier.findings, current.findings).items()
+        for region, change in region_changes(earlier.burden, current.burden).items()
     ]
     table(("Region", f"{name} (mL)", "Now (mL)", "Change (mL)", "Change"), rows)
 
@@ -112,10 +112,10 @@ def show_rano(earlier: Sequence[VisitMask], current: VisitMask, names: Sequence[
     """The sums of products and what RANO 2.0 does with them, number by number."""
     st.markdown("#### Diameters, with the arithmetic of RANO 2.0")
     sums = RanoSums(
-        tuple(v.findings.product_sum_mm2 for v in earlier), current.findings.product_sum_mm2
+        tuple(v.burden.product_sum_mm2 for v in earlier), current.burden.product_sum_mm2
     )
     rows = [
-        (name, _products(visit.findings), f"{visit.findings.product_sum_mm2:.0f}")
+        (name, _products(visit.burden), f"{visit.burden.product_sum_mm2:.0f}")
         for name, visit in zip((*names, "Now"), (*earlier, current), strict=True)
     ]
     table(("Visit", "Measurable lesions (mm x mm)", "Sum of products (mm²)"), rows)
@@ -142,7 +142,7 @@ def show_course(visits: Sequence[VisitMask], names: Sequence[str]) -> None:
     values = [
         {"visit": name, "region": region.title, "mL": round(volume_ml, 2), "order": position}
         for position, (visit, name) in enumerate(zip(visits, names, strict=True))
-        for region, volume_ml in visit.findings.volumes_ml.items()
+        for region, volume_ml in visit.burden.volumes_ml.items()
     ]
     dated = all(visit.day is not None for visit in visits)
     across: dict[str, object] = {"field": "visit", "title": None}
@@ -193,7 +193,7 @@ def show_lesions(visits: TwoVisits) -> None:
         st.caption("Neither visit has any.")
     for number, change in enumerate(changes[:MOST_LESIONS]):
         text, button = st.columns([6, 1], vertical_alignment="center")
-        text.markdown(_lesion_line(change))
+        text.markdown(_lesion_line(change, _names(visits, region, change)))
         button.button("Show", key=f"lesion_{number}", on_click=_look, args=(region.name, number))
     if len(changes) > MOST_LESIONS:
         st.caption(f"and {len(changes) - MOST_LESIONS} smaller ones")
@@ -215,19 +215,31 @@ def percent_text(change: Change) -> str:
     return f"{change.percent:+.0f} %"
 
 
-def _lesion_line(change: LesionChange) -> str:
+def _names(visits: TwoVisits, region: Region, change: LesionChange) -> str:
+    """What the list of lesions calls it: as it is now, or as it was."""
+    now = bool(change.current)
+    found = visits.current.burden if now else visits.earlier.burden
+    numbers = change.current if now else change.earlier
+    names = dict.fromkeys(found.name_of(region, number) for number in numbers)
+    if not all(names):
+        return ""
+    lesions = "lesion" if len(names) == 1 else "lesions"
+    return f" {'' if now else 'earlier '}{lesions} {', '.join(names)}"
+
+
+def _lesion_line(change: LesionChange, names: str) -> str:
     volume_ml = change.volume_ml
     joined = f" ({change.joined})" if change.joined else ""
     amounts = f"{millilitres(volume_ml.earlier)} → {millilitres(volume_ml.current)}"
     percent = f", {percent_text(volume_ml)}" if change.earlier and change.current else ""
-    return f"**{change.fate.value.capitalize()}**{joined}: {amounts}{percent}"
+    return f"**{change.fate.value.capitalize()}**{names}{joined}: {amounts}{percent}"
 
 
-def _products(findings: Findings) -> str:
+def _products(found: Burden) -> str:
     measured = [
         f"{d.longest_mm:.1f} x {d.perpendicular_mm:.1f}"
-        for lesion in findings.cores
-        if (d := lesion.diameters) is not None and d.measurable
+        for focus in found.measurable
+        if (d := focus.diameters)
     ]
     return " + ".join(measured) or "none"
 
@@ -264,7 +276,7 @@ def _again(earlier: VisitMask, current: VisitMask) -> bool:
     """Whether to align although the voxels are the same; asked only where it could be done."""
     if earlier.scan is None or current.scan is None:
         return False
-    if earlier.findings.grid.displacement_mm(current.findings.grid) == float("inf"):
+    if earlier.burden.grid.displacement_mm(current.burden.grid) == float("inf"):
         return False
     return st.checkbox(
         "Align the scans although their voxels are the same",
@@ -276,7 +288,7 @@ def _again(earlier: VisitMask, current: VisitMask) -> bool:
 
 def _same(known: TwoVisits, earlier: VisitMask, current: VisitMask) -> bool:
     pairs = ((known.earlier, earlier), (known.current, current))
-    return all(a.findings is b.findings and a.scan is b.scan for a, b in pairs)
+    return all(a.burden is b.burden and a.scan is b.scan for a, b in pairs)
 
 
 def _day(key: str) -> date | None:

@@ -8,7 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from pages.components.session import keep, recall, upload_generation
-from utils.change import Findings
+from utils.burden import Burden, burden
 from utils.errors import UserError
 from utils.filename import label_of
 from utils.grid import Grid
@@ -39,9 +39,9 @@ class UploadedMask:
         return labels
 
     @cached_property
-    def findings(self) -> Findings:
+    def burden(self) -> Burden:
         """What it measures on its own voxels."""
-        return Findings.of(self.labels, self.grid)
+        return burden(self.labels, self.grid)
 
 
 @dataclass

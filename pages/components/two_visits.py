@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pages.components.mask_slices import plane_choice, slice_slider
 from pages.components.viewer import Comparison
 from utils.align import Alignment, Passage, align
+from utils.burden import Burden
 from utils.change import (
-    Findings,
     LesionChange,
     LesionNumbers,
     lesion_numbers,
@@ -37,7 +37,7 @@ class VisitMask:
 
     Attributes
     ----------
-    findings : Findings
+    burden : Burden
         Its mask, measured.
     scan : Volume or None
         Its T1ce scan on the mask's grid.
@@ -45,7 +45,7 @@ class VisitMask:
         When, if the reader has said so.
     """
 
-    findings: Findings
+    burden: Burden
     scan: Volume | None = None
     day: date | None = None
 
@@ -69,7 +69,7 @@ class TwoVisits:
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
         """The earlier mask on the current grid."""
-        return self.passage.bring(self.earlier.findings.labels)
+        return self.passage.bring(self.earlier.burden.labels)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -104,7 +104,7 @@ class TwoVisits:
 
     def _numbered(self, region: Region) -> tuple[LesionNumbers, LesionNumbers, tuple[float, ...]]:
         if region not in self._numbers:
-            old, now = self.earlier.findings, self.current.findings
+            old, now = self.earlier.burden, self.current.burden
             numbers, sizes = lesion_numbers(old.labels, region)
             volumes_ml = tuple(n * old.grid.voxel_volume_ml for n in sizes)
             current, _ = lesion_numbers(now.labels, region)
@@ -125,7 +125,7 @@ def passage_between(earlier: VisitMask, current: VisitMask, *, again: bool = Fal
     GridMismatchError
         If the grids differ and there are no two scans to align, or they could not be.
     """
-    source, target = earlier.findings.grid, current.findings.grid
+    source, target = earlier.burden.grid, current.burden.grid
     direct = Passage.direct(source, target)
     if direct is not None and not again:
         return direct
@@ -141,7 +141,7 @@ def passage_between(earlier: VisitMask, current: VisitMask, *, again: bool = Fal
 @st.fragment
 def both_visits(visits: TwoVisits, key: str) -> None:
     """The two scans, one slice number for both, so that the alignment can be judged."""
-    current = visits.current.findings
+    current = visits.current.burden
     controls, picture = st.columns([1, 3], gap="large")
     with controls:
         how = SIDE_BY_SIDE
@@ -187,6 +187,6 @@ def _panes(visits: TwoVisits, plane: Plane, index: int) -> None:
     nothing = blank(grid)
     earlier, current = visits.scans or (nothing, visits.current.scan or nothing)
     view = View(plane, index, (0.0, 1.0) if visits.scans else None)
-    pairs = ((earlier, visits.labels, "Earlier"), (current, visits.current.findings.labels, "Now"))
+    pairs = ((earlier, visits.labels, "Earlier"), (current, visits.current.burden.labels, "Now"))
     for column, (scan, labels, title) in zip(st.columns(2), pairs, strict=True):
         column.image(lettered_rgb(scan, labels, view, PANE), caption=title)

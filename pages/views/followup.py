@@ -58,7 +58,7 @@ def show_change(earlier: list[VisitMask], now: VisitMask) -> None:
 def show_differences(visits: TwoVisits) -> None:
     """The earlier mask over the current one: in the viewer if the study is there."""
     visit = current_visit()
-    now = visits.current.findings
+    now = visits.current.burden
     if visit is not None and visit.shown is not None and visit.shown.labels is now.labels:
         st.markdown("#### The earlier mask in the viewer")
         viewer(
