@@ -201,14 +201,15 @@ def test_holes_are_filled_with_oedema_and_bays_are_not() -> None:
 
 def test_the_provenance_names_every_edit_in_plain_words(two_boxes: Segmentation) -> None:
     edits = Edits((0.5, 0.3, 0.5), 0.3, True, (removal(two_boxes, 2),))
-    steps = corrected(two_boxes, edits).provenance.steps
-    assert steps[0] == "reoriented"
-    assert steps[1:] == (
-        "corrected by the reader: tumour core counted from a probability of 30% instead of 50%",
-        "corrected by the reader: holes in the tumour filled, as oedema",
-        "corrected by the reader: removed whole tumour, 0.50 mL at (44, 44, 22) mm",
-        "corrected by the reader: isolated findings below 0.3 mL dropped instead of 0.1 mL",
+    made_by = corrected(two_boxes, edits).provenance
+    assert made_by.steps == two_boxes.provenance.steps == ("reoriented",)
+    assert made_by.corrections == (
+        "tumour core counted from a probability of 30% instead of 50%",
+        "holes in the tumour filled, as oedema",
+        "removed whole tumour, 0.50 mL at (44, 44, 22) mm",
+        "isolated findings below 0.3 mL dropped instead of 0.1 mL",
     )
+    assert made_by.told[:2] == ("reoriented", f"corrected by the reader: {made_by.corrections[0]}")
 
 
 def test_what_was_removed_can_be_put_back(two_boxes: Segmentation) -> None:

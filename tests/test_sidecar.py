@@ -46,7 +46,7 @@ def result() -> Result:
 
 def test_sidecar_explains_the_mask(result: Result) -> None:
     assert json.loads(sidecar_json(result)) == {
-        "schema": "brain-tumour-segmentation/sidecar/2",
+        "schema": "brain-tumour-segmentation/sidecar/3",
         "notice": "Research use only. Not for diagnosis.",
         "program": {
             "name": "brain-tumour-segmentation",
@@ -61,6 +61,7 @@ def test_sidecar_explains_the_mask(result: Result) -> None:
         },
         "input_sha256": {m.value: INPUT_SHA256[m] for m in Modality},
         "steps": ["Scaled."],
+        "corrections": [],
         "notices": ["Thick slices."],
         "label_map": {
             "0": "Background",
@@ -104,11 +105,12 @@ def test_the_schema_requires_every_field_it_describes() -> None:
 def test_beside_a_corrected_mask_stands_what_the_model_itself_had_found(result: Result) -> None:
     labels = result.segmentation.labels.copy()
     labels[0, :5] = Label.BACKGROUND  # 50 of 100 voxels of 2 microlitres
-    corrected = replace(
-        result, segmentation=replace(result.segmentation, labels=labels), mask=b"new", own=result
-    )
+    made_by = replace(result.segmentation.provenance, corrections=("removed half",))
+    changed = replace(result.segmentation, labels=labels, provenance=made_by)
+    corrected = replace(result, segmentation=changed, mask=b"new", own=result)
     stated = json.loads(sidecar_json(corrected))
     jsonschema.validate(stated, SCHEMA)
+    assert (stated["steps"], stated["corrections"]) == (["Scaled."], ["removed half"])
     assert stated["mask_sha256"] == sha256(b"new").hexdigest()
     assert stated["volumes_ml"]["regions"] == {"WT": 0.9, "TC": 0.3, "ET": 0.1}
     assert stated["correction"] == {

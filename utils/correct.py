@@ -105,21 +105,21 @@ class Edits:
             raise ValueError(f"the smallest size is 0 mL or more, got {self.smallest_ml}")
 
     @property
-    def steps(self) -> tuple[str, ...]:
+    def told(self) -> tuple[str, ...]:
         """What was changed, in plain words, for the provenance."""
         told = [
-            f"corrected by the reader: {region.title.lower()} counted from a probability of "
+            f"{region.title.lower()} counted from a probability of "
             f"{threshold:.0%} instead of {THRESHOLD:.0%}"
             for region, threshold in zip(Region, self.thresholds, strict=True)
             if threshold != THRESHOLD
         ]
         if self.fill_holes:
-            told.append("corrected by the reader: holes in the tumour filled, as oedema")
-        told += [f"corrected by the reader: removed {removal.title}" for removal in self.removed]
+            told.append("holes in the tumour filled, as oedema")
+        told += [f"removed {removal.title}" for removal in self.removed]
         if self.smallest_ml != SPECK_ML:
             told.append(
-                "corrected by the reader: isolated findings below "
-                f"{self.smallest_ml:g} mL dropped instead of {SPECK_ML:g} mL"
+                f"isolated findings below {self.smallest_ml:g} mL dropped "
+                f"instead of {SPECK_ML:g} mL"
             )
         return tuple(told)
 
@@ -178,17 +178,11 @@ def corrected(segmentation: Segmentation, edits: Edits) -> Segmentation:
     """
     if edits == NO_EDITS:
         return segmentation
-    made_by = segmentation.provenance
     return replace(
         segmentation,
         labels=_labels(segmentation.probabilities, segmentation.grid, edits),
-        provenance=replace(made_by, steps=(*made_by.steps, *edits.steps)),
+        provenance=replace(segmentation.provenance, corrections=edits.told),
     )
-
-
-def is_corrected(segmentation: Segmentation) -> bool:
-    """Whether a reader's edits are in these labels, by what `corrected` wrote into them."""
-    return any(step.startswith("corrected by the reader") for step in segmentation.provenance.steps)
 
 
 def _labels(probabilities: NDArray[np.uint8], grid: Grid, edits: Edits) -> Labels:

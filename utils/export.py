@@ -105,7 +105,7 @@ def _row(result: Result, what: tuple[str, str, str], volume_ml: float) -> tuple[
         f"{made_by.seconds:g}",
         made_by.finished_utc,
         *(result.input_sha256[modality] for modality in Modality),
-        "; ".join(made_by.steps),
+        "; ".join(made_by.told),
         "; ".join(made_by.notices),
     )
 

@@ -324,7 +324,7 @@ def _add_notes(page: _Page, segmentation: Segmentation) -> None:
     page.write("Notices and provenance", size=11, weight="bold")
     texts = [
         *made_by.notices,
-        *made_by.steps,
+        *made_by.told,
         f"Model {made_by.model_id} on {made_by.runtime}, weights {made_by.weights_sha256}",
     ]
     lines = [line for text in texts for line in wrap(f"- {text}", _LINE_CHARACTERS)]

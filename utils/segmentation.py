@@ -32,6 +32,8 @@ class Provenance:
         What a reader must know about these scans before trusting the result.
     finished_utc : str
         When the run ended, ISO 8601 in UTC, e.g. ``"2026-11-23T03:16:16Z"``; empty if unknown.
+    corrections : tuple of str
+        What a reader has changed since, in plain words.
     """
 
     model_id: str
@@ -41,6 +43,12 @@ class Provenance:
     steps: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     finished_utc: str = ""
+    corrections: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All that was done, for a reader: the steps, then the corrections."""
+        return (*self.steps, *(f"corrected by the reader: {text}" for text in self.corrections))
 
 
 @dataclass(frozen=True, eq=False)

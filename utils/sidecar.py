@@ -22,7 +22,7 @@ from utils.study import Modality, Study
 
 PROGRAM = "brain-tumour-segmentation"
 VERSION = "0.1.0"
-SCHEMA = f"{PROGRAM}/sidecar/2"
+SCHEMA = f"{PROGRAM}/sidecar/3"
 
 _PACKAGES = ("keras", "nibabel", "numpy", "openvino", "scipy", "tensorflow", "torch")
 
@@ -106,6 +106,7 @@ def provenance(result: Result) -> dict[str, object]:
         },
         "input_sha256": {m.value: result.input_sha256[m] for m in Modality},
         "steps": list(made_by.steps),
+        "corrections": list(made_by.corrections),
         "notices": list(made_by.notices),
         "label_map": {str(label.value): label.title for label in Label},
     }
@@ -133,7 +134,7 @@ def _grid_facts(grid: Grid) -> dict[str, object]:
 
 
 def _correction(result: Result, own: Result) -> dict[str, object]:
-    """Tell how far a reader's mask departs from the model's; what he did is among the steps."""
+    """Tell how far a reader's mask departs from the model's; the corrections say what he did."""
     now, before = _volumes(result.segmentation), _volumes(own.segmentation)
     return {
         "model_mask_sha256": sha256(own.mask).hexdigest(),

@@ -135,7 +135,7 @@ def provenance(visit: Visit, segmentation: Segmentation) -> None:
     """Tell how the result came to be, folded away."""
     made_by = segmentation.provenance
     with st.expander("How this came to be"):
-        told = (*made_by.steps, *(n.text for n in visit.intake.notices if not n.consent))
+        told = (*made_by.told, *(n.text for n in visit.intake.notices if not n.consent))
         st.markdown("\n".join(f"- {line}" for line in told))
         st.caption(
             f"Model {made_by.model_id}, weights {made_by.weights_sha256[:12]}, "

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components import viewer as viewer_module
 from pages.components.viewer import (
     LookAt,
     _layer,
     _look_at_data,
+    _segmentation_data,
     _start,
     _state,
     viewer,
 )
 from pages.components.viewer.encode import DisplayGrid
 from tests.browser.viewer_phantom import GRIDS, SHAPE, make_segmentation, make_study
-from utils.correct import Edits, corrected, is_corrected
+from utils.correct import Edits, corrected
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label
 from utils.overlay import BOTH, ONLY_FIRST, ONLY_SECOND
@@ -111,10 +113,16 @@ def test_the_legend_shows_a_volume_as_the_page_does() -> None:
 @pytest.mark.parametrize(
     "edits", [Edits(thresholds=(0.4, 0.5, 0.5)), Edits(fill_holes=True), Edits(smallest_ml=2.0)]
 )
-def test_a_corrected_mask_is_known_as_one(edits: Edits) -> None:
+def test_a_corrected_mask_is_known_as_one(edits: Edits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer_module, "_session", lambda: "anna")
     own = make_segmentation(make_study("canonical"))
-    assert not is_corrected(own)
-    assert is_corrected(corrected(own, edits))
+    assert [sent(own)["corrected"], sent(corrected(own, edits))["corrected"]] == [False, True]
+
+
+def sent(segmentation: Segmentation) -> dict[str, Any]:
+    data = _segmentation_data(segmentation)
+    assert data is not None
+    return data
 
 
 def simulated(colour: tuple[int, int, int], matrix: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.components.viewer.encode import FIRST_WINDOWS, DisplayGrid, encode_bytes, encode_scan
 from pages.components.viewer.routes import FRONTEND, ROUTE, frontend_version, viewer_routes
 from pages.components.viewer.store import STORE
-from utils.correct import is_corrected
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import label_volumes_ml
@@ -229,7 +228,7 @@ def _segmentation_data(segmentation: Segmentation | None) -> dict[str, Any] | No
         "token": tokens["labels"],
         **_legend(segmentation),
         "threshold": THRESHOLD * CERTAIN,  # of the stored probabilities
-        "corrected": is_corrected(segmentation),
+        "corrected": bool(segmentation.provenance.corrections),
         "probabilities": [{"title": r.title, "token": tokens[r.name]} for r in Region],
     }
 
