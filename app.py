@@ -27,9 +27,19 @@ if __name__ == "__main__":
                 "pages/views/segment.py", title="Segment", icon=":material/neurology:", default=True
             ),
             st.Page("pages/views/compare.py", title="Compare", icon=":material/compare:"),
-            st.Page("pages/views/followup.py", title="Follow-up", icon=":material/timeline:"),
+            st.Page(
+                "pages/views/follow_up.py",
+                title="Follow-up",
+                icon=":material/timeline:",
+                url_path="followup",
+            ),
             st.Page("pages/views/model.py", title="Model", icon=":material/query_stats:"),
-            st.Page("pages/views/selftest.py", title="Self-test", icon=":material/fact_check:"),
+            st.Page(
+                "pages/views/self_test.py",
+                title="Self-test",
+                icon=":material/fact_check:",
+                url_path="selftest",
+            ),
             st.Page("pages/views/guide.py", title="Help", icon=":material/help:"),
         ],
         position="top",

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,21 @@ def test_every_page_opens_and_says_that_it_is_for_research(app: AppTest, page: P
     app.switch_page(str(page.relative_to(ROOT))).run()
     assert not app.exception
     assert "Not a medical device" in app.caption[0].value
+
+
+def test_every_page_keeps_the_address_that_readers_have_marked(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    navigation = st.navigation
+
+    def spy(pages: list[Any], **options: Any) -> Any:
+        shown.extend(page.url_path for page in pages)
+        return navigation(pages, **options)
+
+    monkeypatch.setattr(st, "navigation", spy)
+    app.run()
+    assert shown == ["", "compare", "followup", "model", "selftest", "guide"]
 
 
 def test_no_script_lies_where_streamlit_would_serve_it_without_the_frame() -> None:

@@ -11,8 +11,7 @@ from pages.components.mask_slices import region_choice
 from pages.components.mask_upload import UploadedMask, mask_upload, scan_upload
 from pages.components.session import Visit, keep, memo, recall, upload_generation
 from pages.components.table import table
-from pages.components.two_visits import TwoVisits, VisitMask, passage_between
-from pages.components.viewer import LookAt
+from pages.components.viewer import Comparison, LookAt
 from utils.align import rearranged
 from utils.burden import Burden
 from utils.change import Change, LesionChange, RanoSums, region_changes
@@ -21,8 +20,10 @@ from utils.labels import Region
 from utils.measure import millilitres
 from utils.segmentation import Segmentation
 from utils.study import Modality
+from utils.two_visits import TwoVisits, VisitMask, passage_between
 from utils.volume import Volume
 
+EARLIER = "Earlier mask"
 MOST_LESIONS = 12
 _KEPT = "follow-up"
 
@@ -34,6 +35,7 @@ class _Kept:
     fields: list[int] = field(default_factory=lambda: [0])  # one number an earlier visit
     days: dict[str, date | None] = field(default_factory=dict)
     visits: TwoVisits | None = None
+    comparison: Comparison | None = None  # of the visits, made when it is shown
     again: bool = False
     look_at: LookAt | None = None
 
@@ -176,12 +178,20 @@ def two_visits(earlier: VisitMask, current: VisitMask) -> TwoVisits:
     again = _again(earlier, current)
     known = kept.visits
     if known is None or kept.again is not again or not _same(known, earlier, current):
-        kept.visits = None
+        kept.visits = kept.comparison = None
         with st.spinner("Aligning the two visits …"):
             passage = passage_between(earlier, current, again=again)
         kept.visits = known = TwoVisits(earlier, current, passage)
         kept.again = again
     return known
+
+
+def comparison(visits: TwoVisits) -> Comparison:
+    """The earlier visit as the viewer wants it; the same object for the same two visits."""
+    kept = _kept()
+    if kept.comparison is None:
+        kept.comparison = Comparison(EARLIER, visits.labels, visits.passage.target)
+    return kept.comparison
 
 
 def show_lesions(visits: TwoVisits) -> None:

@@ -13,7 +13,7 @@ from pages.components.session import keep, recall
 from utils.errors import UserError
 from utils.phantom import demo_study
 from utils.segmentation import Segmentation
-from utils.selftest import RUNS, Check, Run, checks, turned
+from utils.self_test import RUNS, Check, Run, checks, turned
 from utils.study import Study
 
 _KEPT = "self-test"

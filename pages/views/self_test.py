@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.components.engine import engine
 from pages.components.self_test import current_test, show_result, start_button, watch_test
-from utils.selftest import RUNS
+from utils.self_test import RUNS
 
 st.subheader("Self-test of this computer")
 st.markdown(

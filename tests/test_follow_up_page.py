@@ -11,17 +11,17 @@ from streamlit.testing.v1 import AppTest
 
 from model.predict import Network
 from pages.components import engine as engine_module
-from pages.components import two_visits
 from pages.components.session import Visit
 from tests.test_align import grid_of, head, motion
 from tests.test_compare_page import CUBE, GRID, file_of, labels_of, segmented_visit
+from utils import two_visits
 from utils.align import align, carried
 from utils.grid import Grid
 from utils.nifti import write_labels
 from utils.phantom import ellipsoid
 
 ROOT = Path(__file__).parents[1]
-PAGE = "pages/views/followup.py"
+PAGE = "pages/views/follow_up.py"
 HALF = (slice(10, 15), *CUBE[1:])  # 0.5 mL within the cube
 ELSEWHERE = (slice(30, 35), slice(40, 45), slice(5, 10))  # 0.125 mL
 

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
+from pages.components.alignment import both_visits
 from pages.components.follow_up import (
+    comparison,
     current_study,
     earlier_visits,
     look_at,
@@ -17,10 +19,10 @@ from pages.components.follow_up import (
 from pages.components.heading import heading
 from pages.components.mask_slices import TwoMasks, mask_slices
 from pages.components.session import current_visit
-from pages.components.two_visits import TwoVisits, VisitMask, both_visits
 from pages.components.viewer import viewer
 from utils.errors import UserError
 from utils.overlay import blank
+from utils.two_visits import TwoVisits, VisitMask
 
 STUDY, MASK = "The study on the Segment page", "An uploaded mask"
 
@@ -66,7 +68,7 @@ def show_differences(visits: TwoVisits) -> None:
             visit.shown,
             key="followup",
             look_at=look_at() or visit.look_at,
-            comparison=visits.comparison,
+            comparison=comparison(visits),
         )
         return
     st.markdown("#### Where the masks differ")

@@ -15,13 +15,13 @@ from streamlit.testing.v1 import AppTest
 from model.bundle import read_bundle
 from model.predict import DEFAULT_MODEL, Network, segment
 from pages.components import engine as engine_module
-from pages.components import self_test
-from utils import selftest
+from pages.components import self_test as self_test_component
+from utils import self_test
 from utils.errors import ModelError
 from utils.grid import Grid
 from utils.nifti import write_labels
 from utils.segmentation import Segmentation
-from utils.selftest import RUNS, Check, Run, checks, turned
+from utils.self_test import RUNS, Check, Run, checks, turned
 from utils.study import Modality, Study
 from utils.volume import Volume
 
@@ -145,12 +145,12 @@ def test_nothing_found_is_no_pass() -> None:
 
 
 def test_a_wrong_voxel_volume_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = selftest.region_volumes_ml
+    original = self_test.region_volumes_ml
 
     def product_of_something(labels: NDArray[np.uint8], grid: Grid) -> dict[object, float]:
         return {region: 2 * ml for region, ml in original(labels, grid).items()}
 
-    monkeypatch.setattr(selftest, "region_volumes_ml", product_of_something)
+    monkeypatch.setattr(self_test, "region_volumes_ml", product_of_something)
     assert failed(judged()) == {"Millilitres"}  # truth doubles too; the reopened file does not
 
 
@@ -186,13 +186,13 @@ def test_fewer_runs_are_not_judged() -> None:
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
-    monkeypatch.setattr(self_test, "demo_study", phantom)
+    monkeypatch.setattr(self_test_component, "demo_study", phantom)
     st.cache_resource.clear()
 
     def tested(made: Callable[[], Network]) -> AppTest:
         monkeypatch.setattr(engine_module, "load_network", made)
         app = AppTest.from_file(ROOT / "app.py", default_timeout=60).run()
-        app.switch_page("pages/views/selftest.py").run()
+        app.switch_page("pages/views/self_test.py").run()
         app.button(key="start_test").click().run()
         for _ in range(200):
             if app.success or any("checks" in e.value or "test" in e.value for e in app.error):
