@@ -527,6 +527,7 @@ def judge(folder: Path) -> dict[str, Any]:
     _, status, usage = os.wait4(child, 0)
     return {
         "seconds": time.monotonic() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "bytes": usage.ru_maxrss * 1024,
         "status": status,
         **json.loads(answer or "{}"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import corpus
-from tests.corpus import CANARY, ROWS, Row
+from tests.corpus import CANARY, ROWS, TISSUES, Row
 
 JUDGE = Path(__file__).with_name("corpus.py")
 
@@ -54,6 +54,7 @@ def test_the_largest_clinical_scans_are_checked_in_one_gigabyte(tmp_path: Path) 
     found = json.loads(judged.stdout)
     assert found["verdict"] == "notice", found
     assert found["bytes"] < corpus.MEMORY_BYTES
+    assert found["cpu_seconds"] < len(TISSUES) * corpus.SECONDS
 
 
 def test_a_refusal_names_the_scan_and_the_next_step(verdicts: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import os
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -389,3 +390,20 @@ def test_what_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch: pytest.Mo
     reading = read_scan(Modality.T1, "t1.nii", nifti(scan("t1")))
     assert reading.volume is None
     assert "not enough free memory" in str(reading.error)
+
+
+@pytest.mark.parametrize(("slope", "times"), [(1, 3.2), (0.5, 5.2)])
+def test_a_scan_is_never_held_in_a_larger_type_than_its_values_need(
+    slope: float, times: float
+) -> None:
+    # own values and ITK's, or own and those that are not air with their mask: each as stored;
+    # scaled ones as float32, but never the doubles that nibabel makes of them
+    values = np.random.default_rng(0).integers(1, 2000, (128, 128, 96), dtype=np.int16)
+    data = nifti(values, scl_slope=slope)
+    tracemalloc.start()
+    try:
+        read_nifti(data, "t1")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < times * values.nbytes

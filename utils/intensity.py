@@ -1,12 +1,13 @@
 """The voxel values of one scan: what can be repaired is, what cannot be an MR scan is refused."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utils.notice import Notice
 from utils.upload import refuse
+from utils.volume import Values
 
 FEW = 1e-3
 """Share of the head that may lack a value; an artefact, not a hole."""
@@ -30,15 +31,13 @@ _SAMPLE = 400_000
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def repair(
-    values: NDArray[np.float32], subject: str, *, scaled: bool
-) -> tuple[NDArray[np.float32], tuple[Notice, ...]]:
+def repair(values: Values, subject: str, *, scaled: bool) -> tuple[Values, tuple[Notice, ...]]:
     """Make values fit to be normalised, in place where possible.
 
     Parameters
     ----------
-    values : (I, J, K) float32 array
-        As stored, after slope and intercept.
+    values : (I, J, K) float32 or int16 array
+        As stored, after slope and intercept; every repair keeps whole numbers whole.
     subject : str
         How messages name the scan.
     scaled : bool
@@ -46,7 +45,7 @@ def repair(
 
     Returns
     -------
-    values : (I, J, K) float32 array
+    values : (I, J, K) float32 or int16 array
         All finite, air 0, no outliers.
     notices : tuple of Notice
         What was changed.
@@ -60,13 +59,14 @@ def repair(
     _refuse_blank(values, subject)
     _refuse_label_map(values, subject)
     notices += _suspect_ct(values, subject)
-    notices += _zero_air(values, subject)
-    notices += _clip_outliers(values, subject)
-    return values, tuple(notices)
+    values, shifted = _zero_air(values, subject)
+    return values, (*notices, *shifted, *_clip_outliers(values, subject))
 
 
-def _fill_missing(values: NDArray[np.float32], subject: str, *, scaled: bool) -> tuple[Notice, ...]:
+def _fill_missing(values: Values, subject: str, *, scaled: bool) -> tuple[Notice, ...]:
     """Set NaN and infinite voxels to 0 if they are outside the head or few."""
+    if values.dtype == np.int16:
+        return ()
     missing = ~np.isfinite(values)
     count = int(missing.sum())
     if not count:
@@ -99,7 +99,7 @@ def _hull(head: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return hull
 
 
-def _refuse_blank(values: NDArray[np.float32], subject: str) -> None:
+def _refuse_blank(values: Values, subject: str) -> None:
     if values.min() == values.max():
         refuse(
             subject,
@@ -108,10 +108,9 @@ def _refuse_blank(values: NDArray[np.float32], subject: str) -> None:
         )
 
 
-def _refuse_label_map(values: NDArray[np.float32], subject: str) -> None:
+def _refuse_label_map(values: Values, subject: str) -> None:
     """Few values that fill nearly all of the foreground are labels; so are small whole numbers."""
-    foreground = values[values != _air(values)]
-    sample = foreground[:: len(foreground) // _SAMPLE + 1]
+    sample = _sample(_except(values, _air(values)))
     counts = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
     few = counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample)
     small = sample.min() >= 0 and sample.max() <= LABEL_VALUES
@@ -124,9 +123,9 @@ def _refuse_label_map(values: NDArray[np.float32], subject: str) -> None:
         )
 
 
-def _suspect_ct(values: NDArray[np.float32], subject: str) -> tuple[Notice, ...]:
+def _suspect_ct(values: Values, subject: str) -> tuple[Notice, ...]:
     """Hounsfield units give CT away: air near -1000, and half of the rest soft tissue near 0."""
-    sample = values.ravel(order="K")[:: values.size // _SAMPLE + 1]
+    sample = _sample(values.ravel(order="K"))
     tissue = sample[sample > -500]
     soft = (np.abs(tissue) < SOFT_TISSUE_HU).mean() if len(tissue) else 0
     if (sample <= AIR_HU).mean() < 0.05 or soft < 0.5:
@@ -135,20 +134,33 @@ def _suspect_ct(values: NDArray[np.float32], subject: str) -> tuple[Notice, ...]
     return (Notice("looks-like-ct", subject, text, consent=True),)
 
 
-def _zero_air(values: NDArray[np.float32], subject: str) -> tuple[Notice, ...]:
+def _zero_air(values: Values, subject: str) -> tuple[Values, tuple[Notice, ...]]:
     air = _air(values)
     if air == 0:
-        return ()
-    values -= np.float32(air)
+        return values, ()
+    shifted = values.astype(np.float32, copy=False)  # which int16 might not hold
+    shifted -= np.float32(air)
     text = f"{subject}: air was stored as {air:g}; values were shifted so that air is 0."
-    return (Notice("air-shifted", subject, text),)
+    return shifted, (Notice("air-shifted", subject, text),)
 
 
-def _air(values: NDArray[np.float32]) -> float:
+def _air(values: Values) -> float:
     """Find the value that fills most of the volume's faces, or 0 if none does."""
-    faces = faces_of(values)
+    faces: NDArray[Any] = faces_of(values)
     middle = float(np.median(faces))
     return middle if (faces == middle).mean() >= AIR_SHARE else 0.0
+
+
+def _except(values: Values, background: float) -> Values:
+    """All values but one, in the order of memory: any other takes ten times as long."""
+    flat = values.ravel(order="K")
+    kept: Values = flat[flat != background]
+    return kept
+
+
+def _sample(flat: Values) -> NDArray[np.float32]:
+    """Some hundred thousand of the values, evenly spread, as numbers to calculate with."""
+    return flat[:: len(flat) // _SAMPLE + 1].astype(np.float32)
 
 
 def faces_of(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
@@ -157,20 +169,20 @@ def faces_of(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
     return np.concatenate([end.ravel() for end in ends])
 
 
-def _clip_outliers(values: NDArray[np.float32], subject: str) -> tuple[Notice, ...]:
+def _clip_outliers(values: Values, subject: str) -> tuple[Notice, ...]:
     """Bring single voxels far outside the rest back to the brightest or darkest of the rest."""
-    foreground = values[values != 0]
-    sample = np.abs(foreground[:: len(foreground) // _SAMPLE + 1])
-    limit = OUTLIER * float(np.percentile(sample, 99.9))
-    low, high = float(foreground.min()), float(foreground.max())
-    if max(-low, high) <= limit:
+    limit = OUTLIER * float(np.percentile(np.abs(_sample(_except(values, 0))), 99.9))
+    furthest = max(-float(values.min()), float(values.max()))
+    if furthest <= limit:
         return ()
-    usual = foreground[np.abs(foreground) <= limit]
-    np.clip(values, min(float(usual.min()), 0), max(float(usual.max()), 0), out=values)
-    count = len(foreground) - len(usual)
+    inside = (values >= -limit) & (values <= limit)
+    count = values.size - int(np.count_nonzero(inside))
+    usual = values[inside]
+    low, high = min(usual.min(), 0), max(usual.max(), 0)
+    np.clip(values, low, high, out=values)
     text = (
         f"{subject}: {_voxels(count)} far outside the other values "
-        f"(up to {max(-low, high):.3g}) were clipped to {usual.max():.3g}."
+        f"(up to {furthest:.3g}) were clipped to {high:.3g}."
     )
     return (Notice("outliers", subject, text),)
 

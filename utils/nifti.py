@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import SimpleITK
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from utils.intensity import repair
 from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
 from utils.upload import read_head, refuse, unpacked
-from utils.volume import Volume
+from utils.volume import Values, Volume
 
 DESCRIPTION = b"brain-tumour-segmentation; research use only"
 VOXELS_START = 352
@@ -118,7 +119,8 @@ def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
     if _form_fields(header) != _form_fields(_mask_header(grid)):
         raise MaskNotVerifiedError(_unverified("its header does not repeat the scan's"))
     with unpacked(data, "The mask", VOXELS_START + labels.size) as (path, _):
-        readings = [(*_read_with_nibabel(path), [grid.affine])]
+        stored, placed = _read_with_nibabel(path)
+        readings = [(np.asarray(stored), placed, [grid.affine])]
         readings.append((*_read_with_itk(path), _stated_affines(header)))
     for values, affine, expected in readings:
         if not np.array_equal(values, labels):
@@ -128,17 +130,15 @@ def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
             raise MaskNotVerifiedError(_unverified(f"it moved by {shift:.3f} mm"))
 
 
-def _agreed_values(path: Path, header: Header, subject: str) -> NDArray[np.float32]:
-    """Voxel values as both readers see them; those of nibabel, cast to float32."""
+def _agreed_values(path: Path, header: Header, subject: str) -> Values:
+    """Voxel values as both readers see them; those of nibabel, as `_narrowed` keeps them."""
     try:
         stored, affine = _read_with_nibabel(path)
+        values = _narrowed(stored, header)
     except (HeaderDataError, ImageFileError, ValueError, OSError):
         refuse(subject, "the header is damaged (nibabel cannot read it)", "Export the scan again")
-    shape = header.grid.shape
-    if _shift_mm(shape, affine, header.grid.affine) > READER_TOLERANCE_MM:
+    if _shift_mm(header.grid.shape, affine, header.grid.affine) > READER_TOLERANCE_MM:
         _refuse_disagreement(subject, "where the scan lies")
-    values = _as_float32(stored).reshape(shape)
-    del stored  # as doubles it would be the largest thing in memory
     if header.version == 1:  # this ITK reads no NIfTI-2
         if header.forms_differ:  # ITK may prefer the qform; the sform is what both shall read
             _overwrite(path, _QFORM_CODE, b"\0\0")
@@ -148,9 +148,20 @@ def _agreed_values(path: Path, header: Header, subject: str) -> NDArray[np.float
     return values
 
 
-def _compare_with_itk(
-    path: Path, values: NDArray[np.float32], header: Header, subject: str
-) -> None:
+def _narrowed(stored: ArrayProxy, header: Header) -> Values:
+    """(I, J, K) values: int16 where the file's own numbers fit into that, else float32."""
+    shape = header.grid.shape
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `repair`
+        if not header.scaled:
+            kept: Any = np.int16 if np.can_cast(stored.dtype, np.int16) else np.float32
+            return np.asarray(stored).reshape(shape).astype(kept, order="F", copy=False)
+        values = np.empty(shape, np.float32, order="F")
+        for k in range(shape[-1]):  # scaled values come as doubles: of a slice, not of the volume
+            values[..., k] = np.asarray(stored[:, :, k]).reshape(shape[:2])
+    return values
+
+
+def _compare_with_itk(path: Path, values: Values, header: Header, subject: str) -> None:
     try:
         witness, affine = _read_with_itk(path)
     except RuntimeError:
@@ -164,9 +175,10 @@ def _compare_with_itk(
         _refuse_disagreement(subject, "the voxel values")
 
 
-def _read_with_nibabel(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-    image = nib.load(path, mmap=False)
-    return np.asanyarray(image.dataobj), np.asarray(image.affine)  # type: ignore[attr-defined]
+def _read_with_nibabel(path: Path) -> tuple[ArrayProxy, NDArray[np.float64]]:
+    """Values that are read from the file when they are asked for, and the affine in RAS+."""
+    image: Any = nib.load(path, mmap=False)
+    return image.dataobj, np.asarray(image.affine)
 
 
 def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
@@ -180,27 +192,24 @@ def _read_with_itk(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]
     affine = np.eye(4)
     affine[:3, :3] = direction * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    # a copy in the file's own type: as float32 four large scans would not fit into memory
     return SimpleITK.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine
 
 
-def _same_values(first: NDArray[np.float32], second: NDArray[np.generic]) -> bool:
+def _same_values(first: Values, second: NDArray[np.generic]) -> bool:
     """Compare slice by slice: copies of a whole volume are large."""
     slices = range(first.shape[-1])
-    return all(_same_slice(first[..., k], _as_float32(second[..., k])) for k in slices)
+    return all(_same_slice(first[..., k], second[..., k]) for k in slices)
 
 
-def _same_slice(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+def _same_slice(first: Values, second: NDArray[np.generic]) -> bool:
+    if first.dtype != second.dtype:
+        with np.errstate(over="ignore", invalid="ignore"):
+            first, second = first.astype(np.float32), second.astype(np.float32)
     if np.array_equal(first, second):
         return True
     finite = np.isfinite(first)  # ITK reads NaN and infinity as 0; what they mean `repair` decides
     # scaled values may differ in the last bit of a float32
     return np.allclose(first[finite], second[finite], rtol=1e-5, atol=1e-6)
-
-
-def _as_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `repair`
-        return np.array(values, dtype=np.float32, order="F")
 
 
 def _shift_mm(
