@@ -64,6 +64,7 @@ def evaluate_case(case: Case, network: Network) -> Scores:
             for region, found in score(segmentation.labels, truth, study.grid).items()
         },
         "naive": asdict(naive_scores(segmentation.labels, truth, study.grid)),
+        "naive_empty": asdict(naive_scores(np.zeros_like(truth), truth, study.grid)),
         "seconds": round(seconds, 2),
     }
 
@@ -76,7 +77,8 @@ def pooled(tested: Mapping[str, Scores], validated: Mapping[str, Scores]) -> dic
     dict
         ``cases`` and ``validation`` with the scores of every region; of the former ``summary``
         with mean, median, quartiles and a bootstrap 95 % interval of the mean over patients,
-        ``calibration`` with the reliability bins, and ``naive``.
+        ``calibration`` with the reliability bins, and the means of ``naive`` and ``naive_empty``:
+        what naive projects would report, of these masks and of a mask without any tumour.
     """
     cases = list(tested.values())
     return {
@@ -93,10 +95,7 @@ def pooled(tested: Mapping[str, Scores], validated: Mapping[str, Scores]) -> dic
             region.name: _calibration([case["regions"][region.name]["bins"] for case in cases])
             for region in Region
         },
-        "naive": {
-            name: float(np.mean([case["naive"][name] for case in cases]))
-            for name in cases[0]["naive"]
-        },
+        **{key: _means([case[key] for case in cases]) for key in ("naive", "naive_empty")},
     }
 
 
@@ -110,6 +109,10 @@ def without(network: Network, modality: Modality) -> Network:
         return network.run(blinded)
 
     return replace(network, run=run)
+
+
+def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([case[name] for case in cases])) for name in cases[0]}
 
 
 def _plain(found: RegionScores) -> Scores:

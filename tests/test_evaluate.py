@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model import evaluate as evaluation
 from model.bundle import METRICS, read_bundle, save_bundle
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
@@ -17,6 +19,8 @@ from model.predict import DEFAULT_MODEL, Network
 from model.unet import build_unet
 from utils.errors import ModelError
 from utils.study import Modality
+
+FIRST, SECOND = "BraTS20_Training_001", "BraTS20_Training_002"
 
 
 def network(run) -> Network:
@@ -34,11 +38,8 @@ def bright_is_enhancing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.repeat(bright, 3, axis=-1).astype(np.float32)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """One patient whose tumour, 1 mL, is wholly enhancing and bright."""
-    folder = tmp_path / "BraTS20_Training_001"
-    folder.mkdir()
+def write_case(folder: Path) -> None:
+    folder.mkdir(parents=True)
     brain = np.zeros((40, 40, 40), np.int16)
     brain[4:36, 4:36, 4:36] = np.random.default_rng(0).integers(60, 120, (32, 32, 32))
     truth = np.zeros(brain.shape, np.uint8)
@@ -50,6 +51,12 @@ def data(tmp_path: Path) -> Path:
     nib.save(
         nib.Nifti1Image(truth, np.diag([-1.0, -1, 1, 1])), folder / f"{folder.name}_seg.nii.gz"
     )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One patient whose tumour, 1 mL, is wholly enhancing and bright."""
+    write_case(tmp_path / FIRST)
     return tmp_path
 
 
@@ -57,13 +64,18 @@ def test_a_network_that_finds_nothing_scores_zero_however_accurate_its_pixels(da
     metrics = pooled(evaluate(find_cases(data), network(nothing_found)), {})
     assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [0, 0, 0]
     assert metrics["summary"]["ET"]["volume_error_ml"]["mean"] == pytest.approx(-1)
-    assert metrics["naive"]["pixel_accuracy"] > 0.98
+    # 1000 of 64,000 voxels are tumour, all of one label; the other two are rightly absent
+    expected = {"pixel_accuracy": 1 - 1 / 64, "four_class_dice": (2 * 63 / 127 + 1 + 1 + 0) / 4}
+    for key, score in expected.items():
+        assert metrics["naive"][key] == pytest.approx(score)
 
 
 def test_a_network_that_finds_it_all_scores_one(data: Path) -> None:
     metrics = pooled(evaluate(find_cases(data), network(bright_is_enhancing)), {})
     assert [metrics["summary"][r]["dice"]["mean"] for r in ("WT", "TC", "ET")] == [1, 1, 1]
     assert metrics["summary"]["WT"]["hd95_mm"]["mean"] == 0
+    assert metrics["naive"]["pixel_accuracy"] == 1
+    assert metrics["naive_empty"]["pixel_accuracy"] == pytest.approx(1 - 1 / 64)
 
 
 def test_the_summary_is_the_one_on_paper() -> None:
@@ -75,7 +87,7 @@ def test_the_summary_is_the_one_on_paper() -> None:
 
 def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Path) -> None:
     tiny = UNetConfig(width=2, depth=1)
-    cases = {"train": ["a", "b"], "validation": ["c"], "test": ["BraTS20_Training_001"]}
+    cases = {"train": ["a", "b"], "validation": ["c"], "test": [FIRST]}
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     scores = evaluate(find_cases(data), network(nothing_found))
@@ -103,7 +115,7 @@ def half_sure(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_doubt_is_measured(data: Path) -> None:
     scores = evaluate(find_cases(data), network(half_sure))
-    bins = scores["BraTS20_Training_001"]["regions"]["WT"]["bins"]
+    bins = scores[FIRST]["regions"]["WT"]["bins"]
     assert sum(bins["voxels"]) == 500
     # all doubted voxels are tumour, said to be so with 60 %
     calibration = pooled(scores, {})["calibration"]["WT"]
@@ -120,6 +132,37 @@ def test_a_blinded_network_sees_nothing_of_one_scan() -> None:
 
     without(network(look), Modality.T1CE).run(np.ones((4, 4, 4, 4), np.float32))
     assert seen == [[1, 1, 0, 1]]  # FLAIR, T1, T1ce, T2
+
+
+def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_each(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_case(data / SECOND)
+    tiny = UNetConfig(width=2, depth=1)
+    folder, unet = tmp_path / "model", build_unet(tiny)
+    parts = {"train": [], "validation": [SECOND], "test": [FIRST]}
+    other = {"train": [], "validation": [FIRST], "test": [SECOND]}
+    for place, cases in (("", parts), ("fold0", parts), ("fold1", other)):
+        save_bundle(unet, folder / place, tiny, TrainConfig(), cases)
+    looked_at = {"fold0": Modality.T1CE, "fold1": Modality.FLAIR}
+
+    def load(fold: Path) -> Network:
+        channel = list(Modality).index(looked_at[fold.name])
+        found = network(lambda tensor: bright_is_enhancing(tensor[..., [channel]]))
+        return replace(found, model_id=fold.name)
+
+    monkeypatch.setattr(evaluation, "load_network", load)
+    monkeypatch.setattr("sys.argv", ["evaluate", str(data), "--model", str(folder)])
+    assert evaluation.main() == 0
+    metrics = json.loads((folder / METRICS).read_text())
+    for key, expected in (
+        ("cases", {FIRST: "fold0", SECOND: "fold1"}),
+        ("validation", {SECOND: "fold0", FIRST: "fold1"}),
+    ):
+        assert {name: case["model"] for name, case in metrics[key].items()} == expected
+    assert metrics["summary"]["ET"]["dice"]["mean"] == 1  # blinded is only who is asked to be
+    half, whole = dict.fromkeys(("WT", "TC", "ET"), 0.5), dict.fromkeys(("WT", "TC", "ET"), 1.0)
+    assert metrics["without"] == {"FLAIR": half, "T1": whole, "T1CE": half, "T2": whole}
 
 
 def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
