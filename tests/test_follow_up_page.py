@@ -98,6 +98,21 @@ def test_a_button_sends_the_viewer_to_the_lesion(app: AppTest) -> None:
     assert look_at.voxel == (32, 42, 7)
 
 
+def test_the_viewer_gets_the_earlier_scan_once_and_keeps_it(app: AppTest) -> None:
+    opened(app, segmented_visit())
+    upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
+    kept = app.session_state["kept"]["follow-up"]
+    assert kept.comparison.beside is None
+    values = np.random.default_rng(1).uniform(1, 2, GRID.shape).astype(np.float32)
+    upload(app, "Earlier T1ce scan (optional)", scan_file(values, GRID))
+    title, scan = kept.comparison.beside
+    assert title == "Earlier T1ce"
+    np.testing.assert_array_equal(scan.values, np.rint(255 * values / values.max()))
+    shown = kept.comparison
+    app.run()
+    assert kept.comparison is shown
+
+
 def test_masks_on_other_voxels_keep_their_numbers_and_ask_for_scans(app: AppTest) -> None:
     opened(app, segmented_visit())
     other = Grid(GRID.shape, motion((0, 0, 5), (3, 0, 0)) @ GRID.affine)

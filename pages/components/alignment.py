@@ -15,7 +15,7 @@ SIDE_BY_SIDE, CHECKERBOARD = "Side by side", "Checkerboard"
 
 
 @st.fragment
-def both_visits(visits: TwoVisits, key: str) -> None:
+def both_visits(visits: TwoVisits, key: str, first: str = SIDE_BY_SIDE) -> None:
     """The two scans, one slice number for both, so that the alignment can be judged."""
     current = visits.current.burden
     controls, picture = st.columns([1, 3], gap="large")
@@ -26,7 +26,7 @@ def both_visits(visits: TwoVisits, key: str) -> None:
                 st.segmented_control(
                     "Show",
                     [SIDE_BY_SIDE, CHECKERBOARD],
-                    default=SIDE_BY_SIDE,
+                    default=first,
                     required=True,
                     key=f"how_{key}",
                 )

@@ -190,7 +190,9 @@ def comparison(visits: TwoVisits) -> Comparison:
     """The earlier visit as the viewer wants it; the same object for the same two visits."""
     kept = _kept()
     if kept.comparison is None:
-        kept.comparison = Comparison(EARLIER, visits.labels, visits.passage.target)
+        scan = visits.earlier_scan
+        beside = None if scan is None else ("Earlier T1ce", scan)
+        kept.comparison = Comparison(EARLIER, visits.labels, visits.passage.target, beside=beside)
     return kept.comparison
 
 

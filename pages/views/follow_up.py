@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.alignment import both_visits
+from pages.components.alignment import CHECKERBOARD, both_visits
 from pages.components.follow_up import (
     comparison,
     current_study,
@@ -52,17 +52,15 @@ def show_change(earlier: list[VisitMask], now: VisitMask) -> None:
         show_course([*earlier, now], [*names, now.day.isoformat() if now.day else "Now"])
     visits = two_visits(earlier[chosen], now)
     show_lesions(visits)
-    st.markdown("#### Both visits, linked")
-    both_visits(visits, "both")
-    show_differences(visits)
+    show_pictures(visits)
 
 
-def show_differences(visits: TwoVisits) -> None:
-    """The earlier mask over the current one: in the viewer if the study is there."""
+def show_pictures(visits: TwoVisits) -> None:
+    """Both visits side by side: in the viewer if the study is there, else on plain slices."""
     visit = current_visit()
     now = visits.current.burden
+    st.markdown("#### Both visits, linked")
     if visit is not None and visit.shown is not None and visit.shown.labels is now.labels:
-        st.markdown("#### The earlier mask in the viewer")
         viewer(
             visit.intake.study,
             visit.shown,
@@ -70,7 +68,11 @@ def show_differences(visits: TwoVisits) -> None:
             look_at=look_at() or visit.look_at,
             comparison=comparison(visits),
         )
+        if visits.earlier_scan is not None:
+            st.markdown("#### Do the two scans lie on one another?")
+            both_visits(visits, "both", CHECKERBOARD)
         return
+    both_visits(visits, "both")
     st.markdown("#### Where the masks differ")
     background = visits.current.scan or blank(now.grid)
     mask_slices(TwoMasks(background, now.labels, visits.labels, ("now", "earlier")), "followup")

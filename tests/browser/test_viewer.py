@@ -20,6 +20,7 @@ from tests.browser.viewer_phantom import (
     GRIDS,
     SHAPE,
     make_comparison,
+    make_earlier_visit,
     make_segmentation,
     make_study,
 )
@@ -305,7 +306,7 @@ def test_a_second_mask_shows_where_it_differs(open_viewer: Callable[..., Any]) -
     study = make_study("canonical")
     labels = make_segmentation(study).labels > 0
     earlier = make_comparison(study).labels > 0
-    tab = open_viewer("grid=canonical&earlier=1")
+    tab = open_viewer("grid=canonical&earlier=mask")
     canvas = focus(tab, "a", "i", "x", "t", "v")
     dashed = picture(canvas)
     tab.page.get_by_role("button", name="Differences").click()
@@ -334,6 +335,70 @@ def test_a_second_mask_shows_where_it_differs(open_viewer: Callable[..., Any]) -
     drawn = drawn.reshape(SHAPE[1], SHAPE[0], 3)[::-1].transpose(1, 0, 2)
     bare = np.repeat(base, 3, axis=-1)
     assert np.abs(drawn - bare)[(labels & ~earlier)[:, :, index]].max() <= 2
+
+
+def test_both_visits_scroll_zoom_and_window_together(open_viewer: Callable[..., Any]) -> None:
+    study = make_study("lps")
+    segmentation, earlier = make_segmentation(study), make_earlier_visit(study)
+    tab = open_viewer("grid=lps&earlier=visit")
+    panes = tab.page.locator(CANVAS)
+    assert panes.evaluate_all("(cs) => cs.map((c) => c.dataset.scan)") == ["beside", "t1ce"]
+    pressed = tab.page.get_by_role("group", name="Comparison").locator("[aria-pressed=true]")
+    assert pressed.all_inner_texts() == ["Differences"]  # as the page wants it
+    both = "(cs) => cs.map((c) => [c.dataset.slice, c.dataset.place])"
+    box = panes.nth(0).bounding_box()
+    tab.page.mouse.move(box["x"] + 100, box["y"] + 150)  # over the earlier visit
+    tab.page.mouse.wheel(0, -300)
+    tab.page.keyboard.down("Control")
+    tab.page.mouse.wheel(0, -100)
+    tab.page.keyboard.up("Control")
+    tab.page.wait_for_timeout(300)
+    left, right = panes.evaluate_all(both)
+    assert left == right
+    assert json.loads(left[1])["pxPerMm"] > json.loads(left[1])["fit"]
+
+    def shares() -> list[tuple[float, float]]:
+        """Where the window's ends lie in each scan's own first window."""
+        found = []
+        for n, (low, high) in enumerate(firsts):
+            now = json.loads(panes.nth(n).get_attribute("data-window"))
+            found.append(tuple((end - low) / (high - low) for end in now))
+        return found
+
+    rule = FIRST_WINDOWS[Modality.T1CE]
+    scans = (earlier.beside[1].values, study.scans[Modality.T1CE].values)
+    firsts = [window_of(values, rule) for values in scans]
+    focus(tab, "w", "w")
+    assert shares()[0] == pytest.approx((0.05, 0.95))
+    assert shares()[1] == pytest.approx((0.05, 0.95))
+    focus(tab, "6")
+    assert shares()[0] == pytest.approx((0.0, 1.6))
+    assert shares()[1] == pytest.approx((0.0, 1.6))
+
+    tab.page.get_by_role("button", name="Off", exact=True).click()  # no dashes on the right
+    tab.page.get_by_text("Look at the core").click()  # all labels
+    tab.page.get_by_text("13, 14, 10", exact=True).wait_for()
+    focus(tab, "0", "i", "x", "t", "f")  # nearest voxel, bare picture, fill only
+    index = slice_of(tab)
+    for n, (values, labels) in enumerate(
+        zip(scans, (earlier.labels, segmentation.labels), strict=True)
+    ):
+        slices = [
+            on_screen(canonical(array, study.grid.affine), "axial", index, True)
+            for array in (values, labels)
+        ]
+        expected = blended(grey(slices[0], firsts[n]), slices[1])
+        rows, columns = expected.shape[:2]
+        drawn = panes.nth(n).evaluate(VOXEL_COLOURS, [columns, rows])
+        difference = np.abs(np.array(drawn).reshape(rows, columns, 3) - expected)
+        assert difference.max() <= 2
+
+
+def test_both_visits_are_offered_only_where_there_are_two(open_viewer: Callable[..., Any]) -> None:
+    tab = open_viewer("earlier=mask")
+    assert not tab.page.get_by_role("button", name="Both visits").is_visible()
+    focus(tab, "y")
+    assert tab.page.locator(CANVAS).count() == 3
 
 
 def test_zooming_by_key_keeps_the_cross_hair_in_sight(open_viewer: Callable[..., Any]) -> None:

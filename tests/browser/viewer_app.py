@@ -1,6 +1,6 @@
 """A small app around the viewer, for the browser tests.
 
-Query: grid=NAME, grace=SECONDS, earlier=1.
+Query: grid=NAME, grace=SECONDS, earlier=mask, earlier=visit.
 """
 
 import streamlit as st
@@ -8,7 +8,12 @@ import streamlit as st
 from pages.components.guard import protection
 from pages.components.viewer import LookAt, forget, viewer, viewer_routes
 from pages.components.viewer.store import STORE
-from tests.browser.viewer_phantom import make_comparison, make_segmentation, make_study
+from tests.browser.viewer_phantom import (
+    make_comparison,
+    make_earlier_visit,
+    make_segmentation,
+    make_study,
+)
 
 app = st.App(__file__, routes=viewer_routes(), middleware=protection())
 
@@ -18,7 +23,9 @@ def image_page() -> None:
         st.session_state["study"] = make_study(st.query_params.get("grid", "canonical"))
         st.session_state["segmentation"] = make_segmentation(st.session_state["study"])
         if "earlier" in st.query_params:
-            st.session_state["comparison"] = make_comparison(st.session_state["study"])
+            visit = st.query_params["earlier"] == "visit"
+            make = make_earlier_visit if visit else make_comparison
+            st.session_state["comparison"] = make(st.session_state["study"])
     for name, voxel in {"corner": (1, 2, 3), "core": (13, 14, 10)}.items():
         if st.button(f"Look at the {name}"):
             st.session_state["look_at"] = LookAt(voxel)

@@ -51,3 +51,11 @@ def make_comparison(study: Study) -> Comparison:
     """Make an earlier mask: the same tumour, two voxels further along the first axis."""
     labels = np.roll(make_segmentation(study).labels, 2, axis=0)
     return Comparison("Earlier mask", labels, study.grid)
+
+
+def make_earlier_visit(study: Study) -> Comparison:
+    """Make the mask and its scan: other values on every voxel, in another scanner's units."""
+    mask = make_comparison(study)
+    scan = Volume(1000 - 2 * study.scans[Modality.T2].values, study.grid)
+    beside = ("Earlier T1ce", scan)
+    return Comparison(mask.title, mask.labels, study.grid, beside=beside, opens="differences")

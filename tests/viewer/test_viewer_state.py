@@ -10,16 +10,26 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import viewer as viewer_module
 from pages.components.viewer import (
+    Comparison,
     LookAt,
+    _comparison_data,
     _layer,
     _look_at_data,
     _segmentation_data,
     _start,
     _state,
+    forget,
     viewer,
 )
 from pages.components.viewer.encode import DisplayGrid
-from tests.browser.viewer_phantom import GRIDS, SHAPE, make_segmentation, make_study
+from pages.components.viewer.store import STORE
+from tests.browser.viewer_phantom import (
+    GRIDS,
+    SHAPE,
+    make_earlier_visit,
+    make_segmentation,
+    make_study,
+)
 from utils.correct import Edits, corrected
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label
@@ -117,6 +127,31 @@ def test_a_corrected_mask_is_known_as_one(edits: Edits, monkeypatch: pytest.Monk
     monkeypatch.setattr(viewer_module, "_session", lambda: "anna")
     own = make_segmentation(make_study("canonical"))
     assert [sent(own)["corrected"], sent(corrected(own, edits))["corrected"]] == [False, True]
+
+
+def test_an_earlier_visit_has_addresses_of_its_own_in_every_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visit = make_earlier_visit(make_study("lps"))
+    tokens = []
+    for session in ("anna", "bert"):
+        monkeypatch.setattr(viewer_module, "_session", lambda session=session: session)
+        data = _comparison_data(visit)
+        assert data is not None
+        assert data["beside"]["title"] == "Earlier T1ce"
+        assert list(Modality)[data["beside"]["like"]] is Modality.T1CE
+        tokens += [data["token"], data["beside"]["token"]]
+    assert len(set(tokens)) == 4
+    assert all(STORE.alive(token) for token in tokens)
+    forget(visit)
+    assert not any(STORE.alive(token) for token in tokens)
+
+
+def test_a_scan_that_lies_elsewhere_is_not_put_beside() -> None:
+    study = make_study("lps")
+    visit = make_earlier_visit(make_study("canonical"))
+    with pytest.raises(ValueError, match="Earlier T1ce does not lie on the study's grid"):
+        Comparison("Earlier mask", visit.labels, study.grid, beside=visit.beside)
 
 
 def sent(segmentation: Segmentation) -> dict[str, Any]:

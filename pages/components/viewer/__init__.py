@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +25,7 @@ from utils.plane import Plane
 from utils.postprocess import THRESHOLD
 from utils.segmentation import CERTAIN, Segmentation
 from utils.study import Modality, Study
+from utils.volume import Volume
 
 __all__ = [
     "Comparison",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 Voxel = tuple[int, int, int]
+
+_BESIDE = Modality.T1CE
 
 
 _requests = itertools.count()
@@ -77,16 +80,30 @@ class Comparison:
     names : (str, str, str), optional
         What to call voxels only in the segmentation, only in this mask, and in both, for instance
         "False positive", "Missed", "Found".
+    beside : (str, Volume), optional
+        What to call the T1ce scan it was drawn on, and that scan on the study's grid: shown beside
+        the study's own, the two scrolled together.
+    opens : str
+        How it is drawn at first, ``"outline"`` or ``"differences"``.
+
+    Raises
+    ------
+    ValueError
+        If the mask or the scan does not fit the grid.
     """
 
     title: str
     labels: NDArray[np.uint8]
     grid: Grid
     names: tuple[str, str, str] | None = None
+    beside: tuple[str, Volume] | None = None
+    opens: Literal["outline", "differences"] = "outline"
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.grid.shape:
             raise ValueError(f"labels {self.labels.shape} do not fit the grid {self.grid.shape}")
+        if self.beside and self.beside[1].grid.displacement_mm(self.grid) > 0:
+            raise ValueError(f"{self.beside[0]} does not lie on the study's grid")
 
 
 @dataclass(frozen=True)
@@ -237,6 +254,8 @@ def _comparison_data(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
     encoders = {"labels": partial(encode_bytes, comparison.labels, comparison.grid)}
+    if comparison.beside:
+        encoders["beside"] = partial(encode_scan, comparison.beside[1], FIRST_WINDOWS[_BESIDE])
     tokens = STORE.publish(_session(), comparison, encoders)
     names = comparison.names or ("Only here", f"Only in: {comparison.title}", "In both")
     colours = (ONLY_FIRST, ONLY_SECOND, BOTH)
@@ -244,7 +263,19 @@ def _comparison_data(comparison: Comparison | None) -> dict[str, Any] | None:
         {"code": code, "title": name, "colour": _hex(colour)}  # the code: bit 0 here, bit 1 there
         for code, (name, colour) in enumerate(zip(names, colours, strict=True), 1)
     ]
-    return {"title": comparison.title, "token": tokens["labels"], "differences": differences}
+    return {
+        "title": comparison.title,
+        "token": tokens["labels"],
+        "opens": comparison.opens,
+        "differences": differences,
+        "beside": comparison.beside
+        and {
+            "id": "beside",
+            "title": comparison.beside[0],
+            "token": tokens["beside"],
+            "like": list(Modality).index(_BESIDE),  # the study's scan to put next to it
+        },
+    }
 
 
 def _legend(segmentation: Segmentation) -> dict[str, Any]:

@@ -151,6 +151,7 @@ export const KEYS = [
   [["m"], "Three planes", (viewer) => viewer.setLayout("three")],
   [["d"], "3-D (needs WebGL 2)", (viewer) => viewer.setLayout("solid")],
   [["g"], "Four scans side by side", (viewer) => viewer.setLayout("modalities")],
+  [["y"], "Both visits side by side", (viewer) => viewer.setLayout("beside")],
   [["o"], "Overlay on or off", (viewer) => viewer.toggle("overlay")],
   [["f"], "Fill, outline, both", (viewer) => viewer.nextStyle()],
   [["["], "Overlay fainter", (viewer) => viewer.addOpacity(-0.1)],

@@ -8,7 +8,7 @@ import { mapTable, gradient, uncertainty } from "./maps.js";
 import { Panel, element } from "./panel.js";
 import { writeLegend, writeLetters } from "./picture.js";
 import { labelText, position, tidy } from "./reading.js";
-import { CINE_RANGE, LAYOUTS, PRESETS, neutralView, settingsFor, startStudy } from "./settings.js";
+import { CINE_RANGE, LAYOUTS, PRESETS, neutralView, settingsFor, startComparison, startStudy } from "./settings.js";
 import { difference, fillTable, greyTable, heart, largest, membership, nextHolding, presetWindow, slicesHolding, tumourWindow, valueAt, windowAround } from "./slicing.js";
 import { GoneError, keepOnly, load, loaded, watchUnseen } from "./volumes.js";
 
@@ -114,10 +114,13 @@ class Viewer {
   }
 
   open(data) {
+    const beside = data.comparison?.beside;
+    this.sources = beside ? [...data.scans, beside] : data.scans; // what a pane can show
     startStudy(this.settings, data.scans[0].token, data.grid);
+    startComparison(this.settings, data.comparison, data.scans.length);
     if (!this.settings.lookedAround) this.settings.cursor = [...data.start];
     const probabilities = data.segmentation?.probabilities.map((p) => p.token) ?? [];
-    const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, data.comparison?.token, ...probabilities].filter(Boolean);
+    const tokens = [...data.scans.map((s) => s.token), data.segmentation?.token, data.comparison?.token, beside?.token, ...probabilities].filter(Boolean);
     const others = [...viewers.values()].filter((v) => v !== this && v.data);
     keepOnly([...tokens, ...others.flatMap((v) => v.tokens)]);
     this.tokens = tokens;
@@ -141,6 +144,7 @@ class Viewer {
       this.waiting = null;
       this.arrived();
       if (data.comparison) await fetchOne(data.comparison.token);
+      if (data.comparison?.beside) await fetchOne(data.comparison.beside.token);
       await Promise.all(data.scans.map((scan) => fetchOne(scan.token)));
       await Promise.all(probabilities.map(fetchOne));
     } catch (error) {
@@ -201,7 +205,7 @@ class Viewer {
   }
 
   greys(n) {
-    const volume = loaded(this.data.scans[n].token);
+    const volume = loaded(this.sources[n].token);
     if (!volume) return { volume: null, table: null };
     const range = this.windowOf(n);
     const known = this.tables.get(n);
@@ -212,7 +216,7 @@ class Viewer {
   }
 
   windowOf(n) {
-    return this.settings.windows[n] ?? loaded(this.data.scans[n].token)?.header.window ?? [0, 1];
+    return this.settings.windows[n] ?? loaded(this.sources[n].token)?.header.window ?? [0, 1];
   }
 
   overlay() {
@@ -270,11 +274,24 @@ class Viewer {
     return (this.data.comparison?.differences ?? []).map((part) => ({ ...part, on: !off[`difference/${part.code}`] }));
   }
 
+  isBeside(n) {
+    return n >= this.data.scans.length;
+  }
+
+  // The earlier mask as the legend has it, on the earlier scan.
+  overlayBeside() {
+    const volume = loaded(this.data.comparison.token);
+    const own = this.overlay();
+    return own && volume && { ...own, volume };
+  }
+
   scene(pane) {
     const { settings, data } = this;
     const n = pane.scan ?? settings.modality;
+    const beside = this.isBeside(n);
     const { plane } = pane;
-    const blend = settings.blend.scan;
+    const blend = beside ? null : settings.blend.scan;
+    const { second, difference } = this.comparison();
     const [low, high] = this.windowOf(n);
     return {
       grid: data.grid,
@@ -283,14 +300,15 @@ class Viewer {
       mirrored: isMirrored(plane, settings.convention),
       index: settings.cursor[PLANES[plane].w],
       view: settings.views[plane],
-      shortTitle: data.scans[n].title,
-      title: `${data.scans[n].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}  ${PLANES[plane].title}`,
+      shortTitle: this.sources[n].title,
+      title: `${this.sources[n].title}${blend === null ? "" : ` + ${data.scans[blend].title}`}  ${PLANES[plane].title}`,
       windowText: `W ${tidy(high - low)}  L ${tidy((high + low) / 2)}`,
       scan: this.greys(n),
       blend: blend === null ? null : { ...this.greys(blend), amount: settings.blend.amount },
-      map: this.map(),
-      overlay: this.overlay(),
-      ...this.comparison(),
+      map: beside ? null : this.map(),
+      overlay: beside ? this.overlayBeside() : this.overlay(),
+      difference,
+      second: beside ? null : second,
       cursor: settings.crosshair ? settings.cursor : null,
       smooth: settings.smooth,
       marks: settings.marks,
@@ -327,10 +345,9 @@ class Viewer {
 
   arrange() {
     const { settings, data } = this;
-    const planes = LAYOUTS[settings.layout].panes;
-    const wanted = planes
-      ? planes.map((plane) => ({ plane, scan: null }))
-      : data.scans.map((_, scan) => ({ plane: settings.plane, scan }));
+    const { plane, layout } = settings;
+    const scans = { beside: [data.scans.length, null], modalities: data.scans.map((_, scan) => scan) }[layout];
+    const wanted = scans?.map((scan) => ({ plane, scan })) ?? LAYOUTS[layout].panes.map((own) => ({ plane: own, scan: null }));
     const signature = JSON.stringify([settings.layout, wanted]);
     if (signature === this.arrangement) return;
     this.arrangement = signature;
@@ -413,7 +430,7 @@ class Viewer {
       canvas.dataset.window = JSON.stringify(this.windowOf(pane.scan ?? this.settings.modality));
       if (!scene.scan.volume) continue;
       this.stage.dataset.drawn = "";
-      canvas.dataset.scan = this.data.scans[pane.scan ?? this.settings.modality].id;
+      canvas.dataset.scan = this.sources[pane.scan ?? this.settings.modality].id;
       if (Number(pane.slider.value) !== scene.index) pane.slider.value = scene.index;
     }
     if (this.settings.layout === "solid") this.solid?.show(this.solidScene());
@@ -500,7 +517,7 @@ class Viewer {
       for (const pane of this.panes) {
         const index = settings.cursor[PLANES[pane.plane].w];
         const edges = edgeMarks(data.grid.affine, pane.plane, isMirrored(pane.plane, settings.convention));
-        const name = `${data.scans[pane.scan ?? settings.modality].title}, ${PLANES[pane.plane].title.toLowerCase()} slice ${index + 1} of ${this.sliceCount(pane.plane)}`;
+        const name = `${this.sources[pane.scan ?? settings.modality].title}, ${PLANES[pane.plane].title.toLowerCase()} slice ${index + 1} of ${this.sliceCount(pane.plane)}`;
         pane.canvas.setAttribute("aria-label", `${name}; left edge ${edges.left}, top edge ${edges.top}. Press question mark for the keys.`);
         pane.slider.setAttribute("aria-valuetext", `${index + 1} of ${this.sliceCount(pane.plane)}`);
       }
@@ -536,7 +553,7 @@ class Viewer {
     settings.lookedAround = true;
     if (pane) {
       settings.plane = pane.plane;
-      if (pane.scan !== null) settings.modality = pane.scan;
+      if (pane.scan !== null && !this.isBeside(pane.scan)) settings.modality = pane.scan;
     }
   }
 
@@ -625,6 +642,7 @@ class Viewer {
 
   setLayout(layout) {
     if (layout === "solid" && !this.hasWebGl()) return;
+    if (layout === "beside" && !this.data.comparison?.beside) return;
     const { panes } = LAYOUTS[layout];
     if (panes?.length === 1) this.settings.plane = panes[0];
     this.settings.touched = true;
@@ -700,13 +718,20 @@ class Viewer {
     this.changeWindow(pane, dx / 300, dy / 300); // upwards: lower level, brighter picture
   }
 
+  // The scans whose windows change together: of two visits both, each in its own scanner's units.
+  windowed(pane) {
+    const panes = this.settings.layout === "beside" ? this.panes : [pane];
+    return panes.map(({ scan }) => scan ?? this.settings.modality);
+  }
+
   // Both in widths of the scan's first window.
   changeWindow(pane, wider, higher) {
-    const n = pane.scan ?? this.settings.modality;
-    const volume = loaded(this.data.scans[n].token);
-    if (!volume) return;
-    this.settings.windows[n] = windowAround(this.windowOf(n), volume.header.window, wider, higher);
-    this.notePreset(n, null);
+    for (const n of this.windowed(pane)) {
+      const volume = loaded(this.sources[n].token);
+      if (!volume) continue;
+      this.settings.windows[n] = windowAround(this.windowOf(n), volume.header.window, wider, higher);
+      this.notePreset(n, null);
+    }
     this.redraw();
   }
 
@@ -716,9 +741,10 @@ class Viewer {
   }
 
   resetWindow(pane) {
-    const n = pane.scan ?? this.settings.modality;
-    delete this.settings.windows[n];
-    this.notePreset(n, "auto");
+    for (const n of this.windowed(pane)) {
+      delete this.settings.windows[n];
+      this.notePreset(n, "auto");
+    }
     this.redraw();
   }
 
@@ -734,18 +760,19 @@ class Viewer {
   }
 
   usePreset(id) {
-    const n = this.settings.modality;
-    const volume = loaded(this.data.scans[n].token);
-    const chosen = volume && (id === "tumour" ? this.tumourWindow(volume) : presetWindow(volume.header.window, PRESETS[id]));
-    if (!chosen) return;
-    this.settings.windows[n] = chosen;
-    this.notePreset(n, id);
+    for (const n of this.windowed({ scan: null })) {
+      const volume = loaded(this.sources[n].token);
+      const labels = this.isBeside(n) ? loaded(this.data.comparison.token) : this.labels();
+      const chosen = volume && (id === "tumour" ? this.tumourWindow(volume, labels) : presetWindow(volume.header.window, PRESETS[id]));
+      if (!chosen) continue;
+      this.settings.windows[n] = chosen;
+      this.notePreset(n, id);
+    }
     this.redraw();
   }
 
   // The tumour's own greys, from edge to edge; null while there is no tumour.
-  tumourWindow(volume) {
-    const labels = this.labels();
+  tumourWindow(volume, labels) {
     if (!labels) return null;
     const anyLabel = membership(this.data.segmentation.labels.flatMap((layer) => layer.members));
     return tumourWindow(volume, labels.values, anyLabel);

@@ -92,7 +92,7 @@ export class Panel {
 
   buildFixed() {
     const viewer = this.viewer;
-    const keys = { axial: "A", coronal: "C", sagittal: "S", three: "M", solid: "D", modalities: "G" };
+    const keys = { axial: "A", coronal: "C", sagittal: "S", three: "M", solid: "D", beside: "Y", modalities: "G" };
     this.layout = choice(
       "Layout",
       Object.entries(LAYOUTS).map(([id, { title }]) => ({ id, title, hint: `${title} (${keys[id]})`, face: title })),
@@ -274,6 +274,7 @@ export class Panel {
     this.scan.set(settings.modality);
     this.layout.set(settings.layout);
     this.layout.buttons.get("solid").hidden = !this.viewer.hasWebGl();
+    this.layout.buttons.get("beside").hidden = !data.comparison?.beside;
     this.tool.set(settings.tool);
     this.convention.set(settings.convention);
     this.smooth.input.checked = settings.smooth;

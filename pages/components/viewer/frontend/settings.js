@@ -9,6 +9,7 @@ export const LAYOUTS = {
   sagittal: { title: "Sagittal", panes: ["sagittal"] },
   three: { title: "Three planes", panes: ["axial", "coronal", "sagittal"] },
   solid: { title: "3-D", panes: ["axial", "coronal"] }, // beside the surfaces
+  beside: { title: "Both visits", panes: null }, // the earlier scan and today's, one slice for both
   modalities: { title: "Four scans", panes: null }, // the current plane, once per scan
 };
 
@@ -50,6 +51,18 @@ export function startStudy(settings, id, grid) {
   });
 }
 
+// A second mask opens as the page wants it; after that it stays as the reader has set it.
+export function startComparison(settings, comparison, beside) {
+  const token = comparison?.token ?? null;
+  if (settings.compared === token) return;
+  settings.compared = token;
+  delete settings.windows[beside];
+  delete settings.presets[beside];
+  if (comparison) settings.comparison = comparison.opens;
+  if (comparison?.beside) Object.assign(settings, { layout: "beside", modality: comparison.beside.like });
+  else if (settings.layout === "beside") settings.layout = "three";
+}
+
 export function neutralView() {
   return { zoom: 1, panX: 0, panY: 0 };
 }
@@ -73,6 +86,7 @@ function fresh() {
     colours: {}, // legend entries whose colour the reader has changed
     blend: { scan: null, amount: 0.5 },
     comparison: "outline", // how a second mask is drawn, if there is one
+    compared: null, // the second mask that the page has opened
     map: { region: null, opacity: 0.6 },
     cineSpeed: 12,
     lookAt: null, // the last request that was carried out
