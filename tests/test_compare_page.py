@@ -123,8 +123,8 @@ def test_the_viewer_gets_the_reference_and_the_same_object_on_every_rerun(
     made = []
     original = comparing.Comparison
 
-    def spy(*arguments: Any) -> Any:
-        made.append(original(*arguments))
+    def spy(*arguments: Any, **options: Any) -> Any:
+        made.append(original(*arguments, **options))
         return made[-1]
 
     monkeypatch.setattr(comparing, "Comparison", spy)
@@ -133,6 +133,7 @@ def test_the_viewer_gets_the_reference_and_the_same_object_on_every_rerun(
     app.run()
     assert len(made) == 1
     np.testing.assert_array_equal(made[0].labels, labels_of((SHIFTED, 4)))
+    assert made[0].opens == "differences"
 
 
 def test_an_empty_region_is_said_to_be_a_convention(app: AppTest) -> None:

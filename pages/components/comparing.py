@@ -51,7 +51,7 @@ class Judged:
     def comparison(self) -> Comparison:
         """The reference as the viewer wants it."""
         names = ("False positive", "Missed", "In both")
-        return Comparison(REFERENCE, self.reference, self.grid, names)
+        return Comparison(REFERENCE, self.reference, self.grid, names, opens="differences")
 
     @property
     def reordered(self) -> bool:

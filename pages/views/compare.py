@@ -27,8 +27,8 @@ def compare_study(visit: Visit, segmentation: Segmentation) -> None:
     found = judged(segmentation.labels, segmentation.grid, reference)
     show_scores(found, f"comparison-{visit.token}.csv")
     st.caption(
-        "In the viewer's panel, under *Reference*, choose **Differences**: its legend names the "
-        "colours and chooses the part of the tumour."
+        "The viewer opens with the differences in colour. Its panel, under *Reference*, names the "
+        "colours; the legend above it chooses the part of the tumour."
     )
     viewer(
         visit.intake.study,
