@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from pages.components.viewer import routes
 from pages.components.viewer.encode import Payload
-from pages.components.viewer.store import ScanStore
+from pages.components.viewer.store import ForgottenError, ScanStore
 
 CODE = f"_viewer/code/{routes.frontend_version()}"
 
@@ -113,6 +113,16 @@ def test_an_encoder_that_was_cancelled_answers_404(
     cancelled = type(pending)()
     cancelled.cancel()
     store._publications[0].payloads[token] = cancelled
+    assert client.get(f"/_viewer/volume/{token}").status == 404
+
+
+def test_a_volume_erased_before_it_could_be_encoded_answers_404(
+    client: Client, store: ScanStore, study: Owner
+) -> None:
+    def too_late() -> Payload:
+        raise ForgottenError("gone")
+
+    token = store.publish("anna", study, {"WT": too_late})["WT"]
     assert client.get(f"/_viewer/volume/{token}").status == 404
 
 

@@ -1,5 +1,6 @@
 """The Python side of the component: what it sends, what it believes."""
 
+import gc
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pages.components.viewer import (
     forget,
     viewer,
 )
-from pages.components.viewer.encode import DisplayGrid
+from pages.components.viewer.encode import DisplayGrid, encode_bytes
 from pages.components.viewer.store import STORE
 from tests.browser.viewer_phantom import (
     GRIDS,
@@ -127,6 +128,39 @@ def test_a_corrected_mask_is_known_as_one(edits: Edits, monkeypatch: pytest.Monk
     monkeypatch.setattr(viewer_module, "_session", lambda: "anna")
     own = make_segmentation(make_study("canonical"))
     assert [sent(own)["corrected"], sent(corrected(own, edits))["corrected"]] == [False, True]
+
+
+def test_probabilities_keep_their_addresses_while_labels_are_corrected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(viewer_module, "_session", lambda: "anna")
+    own = make_segmentation(make_study("canonical"))
+    edited = corrected(own, Edits(fill_holes=True))
+    first, second = sent(own), sent(edited)
+    assert first["token"] != second["token"]
+    assert first["probabilities"] == second["probabilities"]
+    tokens = [p["token"] for p in first["probabilities"]]
+    for index, token in enumerate(tokens):
+        pending = STORE.payload(token)
+        assert pending is not None
+        assert pending.result(30) == encode_bytes(own.probabilities[..., index], own.grid)
+    forget(own)
+    assert not any(STORE.alive(token) for token in tokens)
+
+
+def test_probabilities_that_nobody_asked_for_die_with_their_segmentation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(viewer_module, "_session", lambda: "anna")
+    own = make_segmentation(make_study("canonical"))
+    data = sent(own)
+    tokens = [data["token"], *(p["token"] for p in data["probabilities"])]
+    pending = STORE.payload(data["token"])
+    assert pending is not None
+    pending.result(30)
+    del own
+    gc.collect()
+    assert not any(STORE.alive(token) for token in tokens)
 
 
 def test_an_earlier_visit_has_addresses_of_its_own_in_every_session(

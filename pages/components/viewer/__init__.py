@@ -7,16 +7,22 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.viewer.encode import FIRST_WINDOWS, DisplayGrid, encode_bytes, encode_scan
+from pages.components.viewer.encode import (
+    FIRST_WINDOWS,
+    DisplayGrid,
+    Payload,
+    encode_bytes,
+    encode_scan,
+)
 from pages.components.viewer.routes import FRONTEND, ROUTE, frontend_version, viewer_routes
-from pages.components.viewer.store import STORE
+from pages.components.viewer.store import STORE, ForgottenError
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import label_volumes_ml
@@ -181,6 +187,8 @@ def prepare(study: Study) -> None:
 def forget(patient_data: Study | Segmentation | Comparison) -> None:
     """Kill the addresses of a study or a mask at once; its open viewers fall silent."""
     STORE.forget(patient_data)
+    if isinstance(patient_data, Segmentation):
+        STORE.forget(patient_data.probabilities)
 
 
 def forget_session() -> None:
@@ -236,18 +244,36 @@ def _scan_data(study: Study) -> list[dict[str, str]]:
 def _segmentation_data(segmentation: Segmentation | None) -> dict[str, Any] | None:
     if segmentation is None:
         return None
-    encoders = {"labels": partial(encode_bytes, segmentation.labels, segmentation.grid)}
-    for index, region in enumerate(Region):
-        probability = segmentation.probabilities[..., index]
-        encoders[region.name] = partial(encode_bytes, probability, segmentation.grid)
-    tokens = STORE.publish(_session(), segmentation, encoders)
+    encode = partial(encode_bytes, segmentation.labels, segmentation.grid)
+    tokens = _publish_probabilities(segmentation)
     return {
-        "token": tokens["labels"],
+        "token": STORE.publish(_session(), segmentation, {"labels": encode})["labels"],
         **_legend(segmentation),
         "threshold": THRESHOLD * CERTAIN,  # of the stored probabilities
         "corrected": bool(segmentation.provenance.corrections),
         "probabilities": [{"title": r.title, "token": tokens[r.name]} for r in Region],
     }
+
+
+def _publish_probabilities(segmentation: Segmentation) -> Mapping[str, str]:
+    """Give them addresses that outlive corrections, which change nothing but the labels.
+
+    They are their own owner: what encodes them must not keep them alive.
+    """
+    held = ref(segmentation.probabilities)
+    encoders = {
+        region.name: partial(_encode_probability, held, index, segmentation.grid)
+        for index, region in enumerate(Region)
+    }
+    owner = segmentation.probabilities
+    return STORE.publish(_session(), owner, encoders, first_at_once=False)
+
+
+def _encode_probability(held: "ref[NDArray[np.uint8]]", index: int, grid: Grid) -> Payload:
+    probabilities = held()
+    if probabilities is None:
+        raise ForgottenError("the probabilities are gone")
+    return encode_bytes(probabilities[..., index], grid)
 
 
 def _comparison_data(comparison: Comparison | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pages.components.viewer.store import STORE
+from pages.components.viewer.store import STORE, ForgottenError
 
 FRONTEND = Path(__file__).parent / "frontend"
 ROUTE = "_viewer"
@@ -67,6 +67,8 @@ async def _volume(request: Request) -> Response:
     except asyncio.CancelledError:
         if not pending.cancelled():  # the browser went away, not the study
             raise
+        return Response(status_code=404, headers=_PRIVATE)
+    except ForgottenError:
         return Response(status_code=404, headers=_PRIVATE)
     headers |= {"Content-Encoding": "gzip", "X-Volume": payload.header_json}
     return Response(payload.body, headers=headers, media_type="application/octet-stream")

@@ -23,12 +23,16 @@ TOKEN_BYTES = 32
 Encoder = Callable[[], Payload]
 
 
+class ForgottenError(LookupError):
+    """What was to be encoded has been erased in the meantime."""
+
+
 def is_connected(session: str) -> bool:
     """Whether a browser tab is connected to this Streamlit session now."""
     return runtime.exists() and runtime.get_instance().is_active_session(session)
 
 
-@dataclass
+@dataclass(eq=False)  # weak references compare what they refer to: of arrays, voxel by voxel
 class _Publication:
     """What one session has published of one study or segmentation."""
 
@@ -68,22 +72,29 @@ class ScanStore:
         self._sweeper: threading.Thread | None = None
 
     def publish(
-        self, session: str, owner: object, encoders: Mapping[str, Encoder]
+        self,
+        session: str,
+        owner: object,
+        encoders: Mapping[str, Encoder],
+        *,
+        first_at_once: bool = True,
     ) -> Mapping[str, str]:
         """Give each volume of `owner` an address.
 
-        The first volume is encoded at once, in the background: it is wanted first. The others wait
-        until they are asked for, so that they do not keep it waiting.
+        The first volume is encoded at once, in the background, if it is what a reader wants first.
+        The others wait until they are asked for, so that they do not keep it waiting.
 
         Parameters
         ----------
         session : str
             The Streamlit session whose browser may ask for them.
         owner : object
-            The study or segmentation they belong to. Publishing it again returns the same tokens;
-            when it is garbage-collected its volumes go too.
+            The study, segmentation or array they belong to. Publishing it again returns the same
+            tokens; when it is garbage-collected its volumes go too.
         encoders : mapping
             Name of a volume -> how to encode it.
+        first_at_once : bool
+            Whether the first is wanted before all else.
 
         Returns
         -------
@@ -100,7 +111,8 @@ class ScanStore:
             owner_reference = weakref.ref(owner, self._drop_dead)
             publication = _Publication(session, owner_reference, tokens, waiting)
             self._publications.append(publication)
-            self._encode(publication, next(iter(waiting)))
+            if first_at_once:
+                self._encode(publication, next(iter(waiting)))
             self._start_sweeper()
             return tokens
 
