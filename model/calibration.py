@@ -44,6 +44,14 @@ class Reckoning:
         """The same, undiluted: only where 10 to 90 % were said."""
         return self._error(slice(1, -1))
 
+    def plain(self) -> dict[str, list[float]]:
+        """As ``metrics.json`` holds it."""
+        return {
+            "voxels": self.voxels.tolist(),
+            "probability": self.probability.round(4).tolist(),
+            "frequency": self.frequency.round(4).tolist(),
+        }
+
     def _error(self, bins: slice) -> float:
         gaps, voxels = np.abs(self.probability - self.frequency)[bins], self.voxels[bins]
         return float((gaps * voxels).sum() / max(1, voxels.sum()))

@@ -34,6 +34,6 @@ def precision() -> str:
     return "float32"
 
 
-def runtime() -> str:
-    """Backend and device in words, e.g. ``"openvino on CPU"``."""
+def backend_and_device() -> str:
+    """What the provenance calls the runtime, e.g. ``"openvino on CPU"``."""
     return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

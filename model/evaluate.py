@@ -129,14 +129,7 @@ def _plain(found: RegionScores) -> Scores:
 
 def _doubt(segmentation: Segmentation, region: Region, truth: NDArray[np.bool_]) -> Scores:
     channel = segmentation.probabilities[..., list(Region).index(region)]
-    bins = reckon(*doubtful(channel, truth))
-    return {
-        "bins": {
-            "voxels": bins.voxels.tolist(),
-            "probability": bins.probability.round(4).tolist(),
-            "frequency": bins.frequency.round(4).tolist(),
-        },
-    }
+    return {"bins": reckon(*doubtful(channel, truth)).plain()}
 
 
 def _calibration(cases: Sequence[Mapping[str, Sequence[float]]]) -> Scores:
@@ -149,9 +142,7 @@ def _calibration(cases: Sequence[Mapping[str, Sequence[float]]]) -> Scores:
         (voxels * [bins["frequency"] for bins in cases]).sum(axis=0) / some,
     )
     return {
-        "voxels": together.voxels.tolist(),
-        "probability": together.probability.round(4).tolist(),
-        "frequency": together.frequency.round(4).tolist(),
+        **together.plain(),
         "error": round(together.error, 4),
         "error_in_doubt": round(together.error_in_doubt, 4),
     }

@@ -29,7 +29,7 @@ from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
 from utils.postprocess import labels_and_specks, steps_taken
-from utils.preprocess import SPEC, preprocess
+from utils.preprocess import preprocess
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
 
@@ -101,7 +101,7 @@ def segment(
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        (*_steps(study), *steps_taken(specks_ml)),
+        (*placement.steps, *steps_taken(specks_ml)),
         tuple(n.text for n in notices),
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
@@ -158,10 +158,10 @@ def as_network(
     model: "keras.Model", training: TrainConfig, model_id: str = "", weights_sha256: str = ""
 ) -> Network:
     """Wrap a Keras model, trained or still in training, as what `segment` runs."""
-    from model.device import runtime  # Keras, like the model itself: seconds to import
+    from model.device import backend_and_device  # Keras, like the model itself: seconds to import
 
     run = runner(model, training.head)
-    return Network(run, training.head, model_id, weights_sha256, runtime())
+    return Network(run, training.head, model_id, weights_sha256, backend_and_device())
 
 
 def _starts(size: int, window: int) -> list[int]:
@@ -185,17 +185,6 @@ def _probabilities(tensor: NDArray[np.float32], network: Network) -> NDArray[np.
             "Reinstall the packages and restore the model folder from the repository."
         )
     return np.clip(out, 0, 1)
-
-
-def _steps(study: Study) -> tuple[str, ...]:
-    steps = [f"reoriented from {study.grid.orientation} to {SPEC.orientation} and back"]
-    if not np.allclose(study.grid.spacing_mm, SPEC.spacing_mm, rtol=0.01):
-        steps.append(f"resampled to {SPEC.spacing_mm:g} mm and back, linearly")
-    low, high = SPEC.lower_percentile, SPEC.upper_percentile
-    return (
-        *steps,
-        f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles",
-    )
 
 
 def main() -> int:

@@ -144,6 +144,20 @@ def test_a_resampled_mark_returns_to_the_voxel_it_came_from() -> None:
     assert np.unravel_index(back.argmax(), back.shape) == (4, 3, 6)
 
 
+@pytest.mark.parametrize(
+    ("edge_mm", "resampled"), [(1.0, False), (1.004, False), (2.0, True), (0.5, True)]
+)
+def test_resampling_is_told_where_it_was_done(edge_mm: float, resampled: bool) -> None:
+    grid = np.diag([edge_mm, edge_mm, edge_mm, 1])  # RAS
+    tensor, placement = preprocess(study_of(head(), grid), (1, 1, 1))
+    assert (tensor.shape[:3] != (16, 18, 14)) is resampled
+    assert placement.steps == (
+        "reoriented from RAS to LPS and back",
+        *(["resampled to 1 mm and back, linearly"] if resampled else []),
+        "each scan MinMax-scaled over the brain between its 0.1 and 99.9 percentiles",
+    )
+
+
 def test_a_head_of_half_a_metre_is_refused_before_memory_is_asked_for() -> None:
     study = study_of(np.ones((60, 60, 60)) + np.arange(60), np.diag([10.0, 10, 10, 1]))
     with pytest.raises(ImplausibleStudyError, match="60 x 60 x 60 cm, which is no head"):

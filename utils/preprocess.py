@@ -68,14 +68,30 @@ class Placement:
     zoom: tuple[float, ...]
     resampled: tuple[int, ...]
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What was done to the study, and undone again, in words for the provenance."""
+        turned = f"reoriented from {self.grid.orientation} to {SPEC.orientation} and back"
+        resampled = f"resampled to {SPEC.spacing_mm:g} mm and back, linearly"
+        low, high = SPEC.lower_percentile, SPEC.upper_percentile
+        scaled = (
+            f"each scan MinMax-scaled over the brain between its {low:g} and {high:g} percentiles"
+        )
+        return (turned, *([] if self._extent == self.resampled else [resampled]), scaled)
+
+    @property
+    def _extent(self) -> tuple[int, ...]:
+        """Shape of the box in the study's own voxels."""
+        return tuple(s.stop - s.start for s in self.box)
+
     def restore(self, probabilities: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Put (i, j, k, C) values back on the study's grid, (I, J, K, C), zero around them."""
         i, j, k = self.resampled
         inside = probabilities[:i, :j, :k]
-        extent = tuple(s.stop - s.start for s in self.box)
-        if extent != self.resampled:
+        if self._extent != self.resampled:
             back = tuple(1 / z for z in self.zoom)
-            inside = np.stack([_resample(c, back, extent) for c in np.moveaxis(inside, -1, 0)], -1)
+            channels = np.moveaxis(inside, -1, 0)
+            inside = np.stack([_resample(c, back, self._extent) for c in channels], -1)
         full = np.zeros((*self.reoriented, probabilities.shape[-1]), probabilities.dtype)
         full[self.box] = inside
         return np.ascontiguousarray(_reorient(full, SPEC.orientation, self.grid.orientation))

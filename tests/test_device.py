@@ -1,0 +1,60 @@
+"""Each backend is asked for its GPU in its own words; none of them needs one, or itself, here."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import keras
+import pytest
+
+from model import device
+
+GPUS = SimpleNamespace(
+    tensorflow=lambda there: {
+        "config": SimpleNamespace(list_physical_devices=lambda kind: [kind] if there else [])
+    },
+    torch=lambda there: {"cuda": SimpleNamespace(is_available=lambda: there)},
+    jax=lambda there: {"default_backend": lambda: "gpu" if there else "cpu"},
+)
+
+
+def run_under(monkeypatch: pytest.MonkeyPatch, backend: str, **attributes: Any) -> None:
+    """Let Keras say it runs on a backend, and that backend consist of these attributes."""
+    module = ModuleType(backend)
+    vars(module).update(attributes)
+    monkeypatch.setitem(sys.modules, backend, module)
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_a_gpu_is_seen_under_every_backend(
+    monkeypatch: pytest.MonkeyPatch, backend: str, there: bool
+) -> None:
+    run_under(monkeypatch, backend, **getattr(GPUS, backend)(there))
+    assert device.has_gpu() is there
+    assert device.backend_and_device() == f"{backend} on {'GPU' if there else 'CPU'}"
+
+
+def test_openvino_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_under(monkeypatch, "openvino")
+    assert device.backend_and_device() == "openvino on CPU"
+
+
+@pytest.mark.parametrize(
+    ("backend", "gpu", "bfloat16", "policy"),
+    [
+        ("tensorflow", True, False, "mixed_float16"),
+        ("tensorflow", False, True, "float32"),
+        ("torch", True, True, "mixed_float16"),
+        ("torch", False, True, "mixed_bfloat16"),
+        ("torch", False, False, "float32"),
+        ("jax", False, True, "float32"),
+    ],
+)
+def test_training_halves_the_bits_only_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, backend: str, gpu: bool, bfloat16: bool, policy: str
+) -> None:
+    cpu = SimpleNamespace(_is_avx512_bf16_supported=lambda: bfloat16)
+    run_under(monkeypatch, backend, **getattr(GPUS, backend)(gpu), cpu=cpu)
+    assert device.precision() == policy
