@@ -169,6 +169,21 @@ def test_a_file_that_lies_elsewhere_or_holds_other_voxels_is_caught() -> None:
     assert gzip.decompress(elsewhere) != gzip.decompress(runs[0].file)
 
 
+def test_a_file_is_opened_once_though_three_checks_look_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[bytes] = []
+    original = self_test.read_nifti
+
+    def counted(file: bytes, *arguments: str, **options: bool) -> object:
+        opened.append(file)
+        return original(file, *arguments, **options)
+
+    monkeypatch.setattr(self_test, "read_nifti", counted)
+    judged()
+    assert len(opened) == len(RUNS)
+
+
 def test_other_weights_and_a_slow_computer_are_caught() -> None:
     study, truth = phantom()
     runs = [Run.of(s) for s in segmented(study)]

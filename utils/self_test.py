@@ -8,6 +8,7 @@ weights on disk against those that ran.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from nibabel.orientations import (
@@ -64,6 +65,11 @@ class Run:
     file: bytes
     seconds: float
     weights_sha256: str
+
+    @cached_property
+    def reopened(self) -> Volume:
+        """The file read again: once, though several checks look into it."""
+        return read_nifti(self.file, "The mask", labels=True)[0]
 
     @classmethod
     def of(cls, segmentation: Segmentation) -> "Run":
@@ -192,11 +198,10 @@ def _millilitres(runs: Sequence[Run], truth: Labels, grid: Grid) -> Check:
     errors, drift_ml = [], 0.0
     for run in runs:
         shown_ml = region_volumes_ml(run.labels, run.grid)[Region.WT]
-        reopened, _ = read_nifti(run.file, "The mask", labels=True)
         # edges of a voxel multiplied out: not the determinant that the app uses
-        a, b, c = reopened.grid.affine[:3, :3].T
+        a, b, c = run.reopened.grid.affine[:3, :3].T
         voxel_ml = abs(float(np.cross(a, b) @ c)) / 1000
-        counted_ml = np.count_nonzero(reopened.values) * voxel_ml
+        counted_ml = np.count_nonzero(run.reopened.values) * voxel_ml
         drift_ml = max(drift_ml, abs(shown_ml - counted_ml))
         errors.append(shown_ml / true_ml - 1)
     worst = max(errors, key=abs)
@@ -213,8 +218,7 @@ def _labels(runs: Sequence[Run]) -> Check:
     expected = {int(label) for label in Label}
     found: set[int] = set()
     for run in runs:
-        reopened, _ = read_nifti(run.file, "The mask", labels=True)
-        found |= {int(value) for value in np.unique(reopened.values)}
+        found |= {int(value) for value in np.unique(run.reopened.values)}
     return Check("Labels", found == expected, f"{sorted(found)} in the files")
 
 
@@ -222,10 +226,9 @@ def _geometry(runs: Sequence[Run]) -> Check:
     """The file reopened lies where the scan lies and holds what was shown."""
     shift_mm, changed = 0.0, 0
     for run in runs:
-        reopened, _ = read_nifti(run.file, "The mask", labels=True)
-        shift_mm = max(shift_mm, reopened.grid.displacement_mm(run.grid))
-        if reopened.values.shape == run.labels.shape:
-            changed += int(np.count_nonzero(reopened.values != run.labels))
+        shift_mm = max(shift_mm, run.reopened.grid.displacement_mm(run.grid))
+        if run.reopened.values.shape == run.labels.shape:
+            changed += int(np.count_nonzero(run.reopened.values != run.labels))
     return Check(
         "The mask's place, reopened",
         shift_mm <= READER_TOLERANCE_MM and changed == 0,
