@@ -3,6 +3,7 @@
 import gzip
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,17 @@ def test_a_click_on_a_doubtful_slice_sends_the_reader_there(visit: Visit) -> Non
     assert visit.look_at is not None
     i, j, k = visit.look_at.voxel
     assert (20 <= i < 30, 10 <= j < 30, 10 <= k < 20) == (True, True, True)
+
+
+def test_a_doubtful_slice_of_a_file_stored_head_first_has_the_viewers_number(visit: Visit) -> None:
+    grid = Grid(GRID.shape, np.diag([-1.0, -1, -1, 1]))
+    scan = Volume(np.ones(GRID.shape, np.float32), grid)
+    assert visit.segmentation is not None
+    visit.intake = Intake(Study(dict.fromkeys(Modality, scan)), (), visit.intake.sha256)
+    visit.segmentation = replace(visit.segmentation, grid=grid)
+    label = opened(visit).button(key="doubt_0").label
+    # the slices 10 to 19 of 40, counted from the other end
+    assert re.fullmatch(r"Axial (2[1-9]|30): 0\.1 mL in doubt", label)
 
 
 def test_foci_that_share_an_oedema_have_rows_of_their_own_and_can_be_refused() -> None:

@@ -147,6 +147,24 @@ def test_pictures_show_flair_and_t1ce_with_the_diameters_where_they_were_measure
     assert "FLAIR: slices axial 13," in figure.texts[3].get_text()
 
 
+def test_slices_are_numbered_as_in_the_viewer_when_the_file_is_stored_head_first(
+    tumour: np.ndarray,
+) -> None:
+    tumour[26:36, 6:8, 12] = Label.ET  # most enhancement on slice 12 from the feet
+    flipped = np.ascontiguousarray(tumour[:, :, ::-1])
+    affine = GRID.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 39], [0, 0, 0, 1.0]])
+    grid = Grid(SHAPE, affine)
+    values = np.random.default_rng(0).uniform(1, 2, SHAPE).astype(np.float32)
+    pages = []
+    for labels, where, stored in ((tumour, GRID, values), (flipped, grid, values[:, :, ::-1])):
+        study = Study({m: Volume(np.ascontiguousarray(stored), where) for m in Modality})
+        segmentation = replace(segmentation_of(labels), grid=where)
+        pages.append(words(segmentation, study))
+    captions = [next(text for text in page if text.startswith("FLAIR: slices")) for page in pages]
+    assert captions[0] == captions[1]
+    assert "axial 13," in captions[1]
+
+
 def test_pictures_show_the_head_and_not_the_air_around_it(tumour: np.ndarray) -> None:
     values = np.zeros(SHAPE, np.float32)
     values[20:38, 4:36, 16:24] = 100  # 18 x 32 x 16 mm, and 12 mm around it where there is room

@@ -46,6 +46,17 @@ class Plane(Enum):
         """Count the slices."""
         return grid.shape[self.array_axis(grid)]
 
+    def number_of(self, index: int, grid: Grid) -> int:
+        """Count a slice for a reader as the viewer does, whichever way the file stores it.
+
+        From 1, which lies at the patient's feet (axial), back (coronal) or left (sagittal).
+        """
+        return index + 1 if self._ascends(grid) else self.slice_count(grid) - index
+
+    def index_of(self, number: int, grid: Grid) -> int:
+        """Slice number along `array_axis` of the one that a reader calls by this number."""
+        return number - 1 if self._ascends(grid) else self.slice_count(grid) - number
+
     def lay_out(self, values: NDArray[Scalar], grid: Grid, index: int) -> NDArray[Scalar]:
         """Cut one slice in radiological convention.
 
@@ -88,6 +99,9 @@ class Plane(Enum):
         """Height and width of a pixel of `lay_out`."""
         (row_axis, _), (column_axis, _) = self._rows_and_columns(grid)
         return grid.spacing_mm[row_axis], grid.spacing_mm[column_axis]
+
+    def _ascends(self, grid: Grid) -> bool:
+        return grid.orientation[self.array_axis(grid)] == "RAS"[self.value]
 
     def _rows_and_columns(self, grid: Grid) -> tuple[tuple[int, int], tuple[int, int]]:
         """Array axis, and 1 if it runs the picture's way or else -1, of rows and of columns."""

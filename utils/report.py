@@ -190,8 +190,8 @@ def _add_pictures(
             axes.set_axis_off()
             axes.set_anchor("NW")
         page.skip(0.3)
-        numbers = ", ".join(f"{p.title.lower()} {i + 1}" for p, i in slices.items())
-        page.write(f"{modality.title}: slices {numbers} of the file, radiological convention", 8)
+        numbers = ", ".join(f"{p.title.lower()} {p.number_of(i, grid)}" for p, i in slices.items())
+        page.write(f"{modality.title}: slices {numbers} in the viewer, radiological convention", 8)
     _add_legend(page)
 
 

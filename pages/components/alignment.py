@@ -33,7 +33,7 @@ def both_visits(visits: TwoVisits, key: str, first: str = SIDE_BY_SIDE) -> None:
             )
         plane = plane_choice(key)
         start = key_slice(np.maximum(current.labels, visits.labels), current.grid, plane)
-        index = slice_slider(plane, plane.slice_count(current.grid), start, key)
+        index = slice_slider(plane, current.grid, start, key)
         if visits.passage.alignment is not None:
             residuals(visits.passage.alignment)
         if how == CHECKERBOARD:

@@ -10,7 +10,6 @@ from model.reliability import Reliability, shipped_reliability
 from pages.components.session import Visit, current_visit, memo, recall
 from pages.components.table import table
 from pages.components.viewer import LookAt
-from pages.components.viewer.encode import DisplayGrid
 from utils.burden import Burden, Entry, burden
 from utils.cohort import cohort
 from utils.correct import NO_EDITS, removal_of
@@ -116,11 +115,11 @@ def where_to_look(visit: Visit, segmentation: Segmentation) -> None:
     doubtful = memo(("doubt",), lambda: doubtful_slices(segmentation))
     if not doubtful:
         return
-    display = DisplayGrid.of(segmentation.grid)
+    grid = segmentation.grid
     with st.container(gap="xxsmall"):
         st.markdown("**Where to look**", help="The slices on which the model expects most errors.")
         for position, slice_ in enumerate(doubtful):
-            axial = display.display_voxel(slice_.voxel)[Plane.AXIAL.value] + 1  # the viewer's count
+            axial = Plane.AXIAL.number_of(slice_.voxel[Plane.AXIAL.array_axis(grid)], grid)
             st.button(
                 f"Axial {axial}: {slice_.expected_error_ml:.1f} mL in doubt",
                 key=f"doubt_{position}",

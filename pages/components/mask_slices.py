@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from utils.grid import Grid
 from utils.labels import Region
 from utils.overlay import BOTH, ONLY_FIRST, ONLY_SECOND, difference_rgb
 from utils.plane import Plane
@@ -44,7 +45,7 @@ def mask_slices(shown: TwoMasks, key: str) -> None:
         plane = plane_choice(key)
         region = region_choice("Show", key)
         start = key_slice(np.maximum(shown.first, shown.second), grid, plane)
-        index = slice_slider(plane, plane.slice_count(grid), start, key)
+        index = slice_slider(plane, grid, start, key)
         legend(*shown.titles)
     view = View(plane, index, display_window(shown.background))
     masks = region.mask(shown.first), region.mask(shown.second)
@@ -69,9 +70,12 @@ def region_choice(title: str, key: str) -> Region:
     return names[str(chosen)]
 
 
-def slice_slider(plane: Plane, count: int, start: int, key: str) -> int:
-    """Slice number, from 0 as the file stores it; every plane keeps its own place."""
-    return st.slider("Slice", 0, count - 1, start, key=f"slice_{key}_{plane.name}_{count}")
+def slice_slider(plane: Plane, grid: Grid, start: int, key: str) -> int:
+    """Index of the slice whose number is chosen; every plane keeps its own place."""
+    count = plane.slice_count(grid)
+    first = plane.number_of(start, grid)
+    number = st.slider("Slice", 1, count, first, key=f"slice_{key}_{plane.name}_{count}")
+    return plane.index_of(number, grid)
 
 
 def legend(first: str, second: str) -> None:
