@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from utils.labels import Region
+from utils.measure import millilitres
 from utils.metrics import dice
 from utils.nifti import write_labels
 from utils.phantom import demo_study
@@ -64,6 +65,45 @@ def test_the_demo_study_is_segmented_scrolled_and_downloaded(
     found = np.asarray(mask.dataobj)
     assert dice(Region.WT.mask(found), Region.WT.mask(labels)) > 0.7
     assert not complaints
+
+
+def whole_ml(path: Path) -> float:
+    mask = nib.load(path)
+    voxels = int(np.count_nonzero(np.asarray(mask.dataobj)))
+    return voxels * abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
+
+
+def rest(page: Any) -> None:
+    """Wait for the run that a click has caused."""
+    page.wait_for_timeout(300)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def test_a_lesion_removed_by_a_click_is_gone_from_number_and_file_until_undone(
+    page: Any, tmp_path: Path
+) -> None:
+    page.get_by_role("button", name="Demo study").click()
+    page.get_by_role("button", name="Mask").wait_for(timeout=RUN_MS)
+    number = page.get_by_test_id("stMetricValue").first
+    first = download(page, "Mask", tmp_path)
+    before = number.inner_text()
+    assert before == f"{whole_ml(first):.1f} mL"
+
+    page.get_by_role("button", name="Remove").first.click()
+    page.get_by_text("by you").first.wait_for()
+    rest(page)
+    corrected = download(page, "Mask", tmp_path)
+    assert corrected.name.startswith("segmentation-corrected-")
+    assert whole_ml(corrected) < whole_ml(first)
+    assert number.inner_text() == millilitres(whole_ml(corrected))
+
+    page.get_by_text("Correct", exact=True).click()
+    page.get_by_role("button", name="Undo").click()
+    number.filter(has_text=before).wait_for()
+    rest(page)
+    (tmp_path / "again").mkdir()
+    again = download(page, "Mask", tmp_path / "again")
+    assert (again.name, again.read_bytes()) == (first.name, first.read_bytes())
 
 
 def test_a_broken_file_gives_a_sentence_in_the_browser(page: Any, truth: Any) -> None:
