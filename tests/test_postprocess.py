@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from utils.postprocess import (
     with_closed_rings,
     without_specks,
 )
+from utils.segmentation import CERTAIN
 
 CUBE = Grid((20, 20, 20), np.eye(4))
 
@@ -99,3 +102,16 @@ def test_a_full_head_without_background_loses_nothing() -> None:
 )
 def test_what_was_dropped_is_told_in_one_line(specks_ml: tuple[float, ...], told: str) -> None:
     assert steps_taken(specks_ml)[-1] == told
+
+
+def test_specks_are_counted_where_the_tumour_is_not_over_the_whole_grid() -> None:
+    grid = Grid((64, 64, 64), np.eye(4))
+    probabilities = np.zeros((*grid.shape, 3), np.uint8)
+    probabilities[20:30, 20:30, 20:30] = CERTAIN
+    tracemalloc.start()
+    try:
+        labels_and_specks(probabilities, grid)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 64**3  # three regions, and labels before and after; no integers of 4 or 8

@@ -104,9 +104,13 @@ def _split(
     labels: NDArray[np.uint8], grid: Grid, smallest_ml: float = SPECK_ML
 ) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
     """Labels without the components smaller than `smallest_ml`, and their volumes."""
-    components = lesion_map(labels != Label.BACKGROUND)  # numbered from the largest
+    boxes = ndimage.find_objects((labels != Label.BACKGROUND).astype(np.uint8))
+    if not boxes:
+        return labels, ()
+    components = lesion_map(labels[boxes[0]] != Label.BACKGROUND)  # numbered from the largest
     volumes_ml = np.bincount(components.ravel()) * grid.voxel_volume_ml
     dropped = volumes_ml < smallest_ml
     dropped[0] = False  # not a component but what surrounds them
-    kept = np.where(dropped[components], np.uint8(Label.BACKGROUND), labels)
+    kept = labels.copy()
+    kept[boxes[0]][dropped[components]] = Label.BACKGROUND
     return kept, tuple(volumes_ml[dropped].tolist())

@@ -1,7 +1,7 @@
 """Study to network input, and network output back to the study's grid."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
@@ -12,11 +12,12 @@ from sklearn.preprocessing import MinMaxScaler
 from utils.errors import EmptyStudyError, ImplausibleStudyError
 from utils.grid import Grid
 from utils.study import Study
+from utils.volume import Values
 
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
 MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
 Box = tuple[slice, slice, slice]
-Scalar = TypeVar("Scalar", np.float32, np.uint8, np.bool_)
+Scalar = TypeVar("Scalar", np.float32, np.int16, np.uint8, np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,8 @@ class Placement:
     ----------
     grid : Grid
         The study's grid.
-    reoriented : (I, J, K)
-        Shape of the study in the network's orientation.
     box : three slices
-        The brain's bounding box inside that shape.
+        The brain's bounding box in the network's orientation.
     zoom : 3 floats
         Network voxels per study voxel along each reoriented axis; all 1 if nothing was resampled.
     resampled : (i, j, k)
@@ -63,7 +62,6 @@ class Placement:
     """
 
     grid: Grid
-    reoriented: tuple[int, ...]
     box: Box
     zoom: tuple[float, ...]
     resampled: tuple[int, ...]
@@ -88,13 +86,15 @@ class Placement:
         """Put (i, j, k, C) values back on the study's grid, (I, J, K, C), zero around them."""
         i, j, k = self.resampled
         inside = probabilities[:i, :j, :k]
-        if self._extent != self.resampled:
-            back = tuple(1 / z for z in self.zoom)
-            channels = np.moveaxis(inside, -1, 0)
-            inside = np.stack([_resample(c, back, self._extent) for c in channels], -1)
-        full = np.zeros((*self.reoriented, probabilities.shape[-1]), probabilities.dtype)
-        full[self.box] = inside
-        return np.ascontiguousarray(_reorient(full, SPEC.orientation, self.grid.orientation))
+        full = np.zeros((*self.grid.shape, probabilities.shape[-1]), probabilities.dtype)
+        box = _reorient(full, self.grid.orientation, SPEC.orientation)[self.box]  # a view of it
+        if self._extent == self.resampled:
+            box[:] = inside
+            return full
+        back = tuple(1 / z for z in self.zoom)
+        for channel in range(full.shape[-1]):  # one at a time: on large grids each is large
+            box[..., channel] = _resample(inside[..., channel], back, self._extent)
+        return full
 
 
 def preprocess(
@@ -123,45 +123,44 @@ def preprocess(
     ImplausibleStudyError
         If what is not zero is larger than any head.
     """
-    brain = np.zeros(study.grid.shape, np.bool_)
+    brain = np.zeros(study.grid.shape, np.bool_, order="F")  # as files store their voxels
     for scan in study.scans.values():
         brain |= scan.stored != 0
     brain = _reorient(brain, study.grid.orientation, SPEC.orientation)
     box = _bounding_box(brain)
-    scaled = _minmax(_cropped(study, box), brain[box])
     zoom = _zoom(study.grid)
-    size = tuple(max(1, round(n * z)) for n, z in zip(scaled.shape[:3], zoom, strict=True))
+    inside = np.ascontiguousarray(brain[box])
+    size = tuple(max(1, round(n * z)) for n, z in zip(inside.shape, zoom, strict=True))
     if np.prod(size, dtype=float) > MAX_RESAMPLED_VOXELS:
         raise ImplausibleStudyError(_too_large(size))
-    placement = Placement(study.grid, brain.shape, box, zoom, size)
-    if size != scaled.shape[:3]:
-        scaled = np.stack([_resample(c, zoom, size) for c in np.moveaxis(scaled, -1, 0)], axis=-1)
-    padding = [(0, max(0, least - n)) for n, least in zip(size, smallest, strict=True)]
-    return np.pad(scaled, [*padding, (0, 0)]), placement
+    padded = tuple(max(n, least) for n, least in zip(size, smallest, strict=True))
+    tensor = np.zeros((*padded, len(study.scans)), np.float32)
+    for channel, scan in enumerate(study.scans.values()):  # one at a time: large heads must fit
+        scaled = _minmax(_cropped(scan.stored, study.grid, box), inside)
+        if size != scaled.shape:
+            scaled = _resample(scaled, zoom, size)
+        tensor[: size[0], : size[1], : size[2], channel] = scaled
+    return tensor, Placement(study.grid, box, zoom, size)
 
 
-def _cropped(study: Study, box: Box) -> NDArray[np.float32]:
-    """(i, j, k, 4) box in the network's orientation; large scans are mostly air, never copied."""
-    turned = (
-        _reorient(scan.values, study.grid.orientation, SPEC.orientation)
-        for scan in study.scans.values()
-    )
-    return np.stack([values[box] for values in turned], axis=-1)
+def _cropped(stored: Values, grid: Grid, box: Box) -> NDArray[np.float32]:
+    """(i, j, k) box in the network's orientation; large scans are mostly air, never copied."""
+    turned: NDArray[Any] = _reorient(stored, grid.orientation, SPEC.orientation)
+    return turned[box].astype(np.float32, order="C")
 
 
-def _minmax(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scale brain voxels to [0, 1] per modality, over the whole volume, in place; the rest is 0."""
-    for values in np.moveaxis(images, -1, 0):  # one at a time: large heads have to fit into memory
-        voxels = values[brain]
-        bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile])
-        scaled = MinMaxScaler(clip=True).fit_transform(np.clip(voxels, *bounds)[:, None])
-        values[brain] = scaled[:, 0]
-    return images
+def _minmax(values: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Scale brain voxels to [0, 1], over the whole volume, in place; the rest is 0."""
+    voxels = values[brain]
+    bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile])
+    scaler = MinMaxScaler(clip=True, copy=False)
+    values[brain] = scaler.fit_transform(np.clip(voxels, *bounds)[:, None])[:, 0]
+    return values
 
 
 def _zoom(grid: Grid) -> tuple[float, ...]:
     """Network voxels per study voxel, along the axes of the network's orientation."""
-    order = ornt_transform(axcodes2ornt(grid.orientation), axcodes2ornt(SPEC.orientation))[:, 0]
+    order = _turn(grid.orientation, SPEC.orientation)[:, 0]
     spacing = np.empty(3)
     spacing[order.astype(int)] = grid.spacing_mm
     zoom = spacing / SPEC.spacing_mm
@@ -186,11 +185,14 @@ def _resample(
 
 
 def _reorient(array: NDArray[Scalar], source: str, target: str) -> NDArray[Scalar]:
-    """Flip and permute the first three axes from one axis code to another."""
-    reoriented: NDArray[Scalar] = apply_orientation(
-        array, ornt_transform(axcodes2ornt(source), axcodes2ornt(target))
-    )
+    """View of an array, its first three axes flipped and permuted from one axis code to another."""
+    reoriented: NDArray[Scalar] = apply_orientation(array, _turn(source, target))
     return reoriented
+
+
+def _turn(source: str, target: str) -> NDArray[np.float64]:
+    """Flips and permutation from one axis code to another, as nibabel writes them."""
+    return np.asarray(ornt_transform(axcodes2ornt(source), axcodes2ornt(target)))
 
 
 def _too_large(size: tuple[int, ...]) -> str:
