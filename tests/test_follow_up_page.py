@@ -183,7 +183,7 @@ def test_the_nadir_is_taken_from_all_earlier_visits(app: AppTest) -> None:
 def test_erase_takes_the_earlier_visits_too(app: AppTest) -> None:
     opened(app, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
-    app.button(key="erase_all").click().run()
+    app.button(key="erase").click().run()
     assert not app.exception
     assert not lesion_lines(app)
     assert "visit" not in app.session_state

@@ -391,10 +391,10 @@ def test_a_missing_scan_is_red_and_says_so() -> None:
     found = review({m: read_scan(m, *GOOD[m]) for m in (FLAIR, T1, T1CE)})
     assert found.light(T2) is Light.RED
     assert found.light(T1) is Light.GREEN
-    assert found.reasons(T2) == (
+    assert [str(error) for error in found.all_errors()] == [
         "This study lacks T2. Add the missing scan, with its modality in the file name "
-        "(flair, t1, t1ce, t2), and try again.",
-    )
+        "(flair, t1, t1ce, t2), and try again."
+    ]
 
 
 def test_swapped_scans_are_amber_and_the_others_green() -> None:
@@ -407,7 +407,7 @@ def test_a_repair_stays_green_and_is_listed() -> None:
     repaired = {**GOOD, T1: ("t1.nii", nifti(scan("t1"), tail=b"junk"))}
     found = review({m: read_scan(m, *file) for m, file in repaired.items()})
     assert found.light(T1) is Light.GREEN
-    assert "4 extra bytes" in found.reasons(T1)[0]
+    assert "4 extra bytes" in found.all_notices()[0].text
 
 
 # ---------------------------------------------------------------------------------------- folders

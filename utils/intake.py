@@ -113,11 +113,6 @@ class Review:
             return Light.RED
         return Light.AMBER if any(n.consent for n in self._notices(modality)) else Light.GREEN
 
-    def reasons(self, modality: Modality) -> tuple[str, ...]:
-        """Sentences behind the light: refusals, then repairs and doubts."""
-        found = [str(e) for e in self._errors(modality)]
-        return (*found, *(n.text for n in self._notices(modality)))
-
     def all_errors(self) -> tuple[UserError, ...]:
         """Every refusal, those of single scans first."""
         own = [r.error for r in self.readings.values() if r.error]

@@ -1,4 +1,4 @@
-"""The first line of a page that holds patient data."""
+"""What every page that holds patient data has: its title, and the button that forgets it."""
 
 import streamlit as st
 
@@ -9,11 +9,17 @@ def heading(title: str) -> None:
     """The page's title, and the button that forgets everything."""
     text, button = st.columns([6, 1], vertical_alignment="center")
     text.subheader(title)
-    button.button(
+    with button:
+        erase_button()
+
+
+def erase_button() -> None:
+    """Forget everything and start anew: the same on whichever page it is pressed."""
+    st.button(
         "Erase",
-        key="erase_all",
+        key="erase",
         icon=":material/delete:",
         on_click=erase,
-        help="Forgets the study on the Segment page, all uploads and all results.",
+        help="Forgets the scans, masks and results of all pages at once, and offers empty forms.",
         width="stretch",
     )

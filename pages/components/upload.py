@@ -10,7 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.engine import engine
 from pages.components.session import memo, open_visit, prune_memo, recall, upload_generation
-from utils.errors import UnconfirmedUnitError, UserError
+from utils.errors import MissingModalityError, UnconfirmedUnitError, UserError
 from utils.intake import (
     Intake,
     Light,
@@ -213,15 +213,11 @@ def _checked(chosen: Mapping[Modality, _File]) -> None:
         )
         found = memo(identity, lambda: review(readings))
     _show_lights(found)
-    try:
-        intake = found.intake()
-    except UserError as error:
-        if len(chosen) == len(Modality):
-            st.error(str(error))
-        else:
-            missing = [m.title for m in Modality if m not in chosen]
-            st.info(f"Still missing: {', '.join(missing)}.")
+    if missing := [m.title for m in Modality if m not in chosen]:
+        st.info(f"Still missing: {', '.join(missing)}.")
+    if found.all_errors():
         return
+    intake = found.intake()
     doubts = [notice for notice in intake.notices if notice.consent]
     agreed = not doubts or st.checkbox(
         "I have read the amber remarks and want to go on. They will stand in every result.",
@@ -261,12 +257,11 @@ def _show_lights(found: Review) -> None:
         column.markdown(f"**{modality.title}** {LIGHTS[found.light(modality)]}")
         if reading.volume is not None:
             column.image(_thumbnail(reading), width=150)
-    told: dict[str, list[str]] = {}
-    for modality in found.readings:
-        for reason in found.reasons(modality):
-            told.setdefault(reason, []).append(modality.title)
-    for reason in told:
-        st.caption(f":material/info: {reason}")
+    for error in found.all_errors():
+        if not isinstance(error, MissingModalityError):  # nothing is wrong with an unfinished form
+            st.error(str(error))
+    for text in dict.fromkeys(notice.text for notice in found.all_notices()):
+        st.caption(f":material/info: {text}")
 
 
 def _thumbnail(reading: Reading) -> bytes:

@@ -14,8 +14,9 @@ from pages.components.findings import (
     volumes,
     where_to_look,
 )
+from pages.components.heading import erase_button
 from pages.components.progress import show_progress
-from pages.components.session import Visit, current_visit, erase, prune_memo
+from pages.components.session import Visit, current_visit, prune_memo
 from pages.components.upload import upload_form
 from pages.components.viewer import LookAt, viewer
 from utils.errors import UserError
@@ -120,18 +121,6 @@ def findings(visit: Visit, current: Segmentation) -> None:
     with doubt:
         where_to_look(visit, current)
     provenance(visit, current)
-
-
-def erase_button() -> None:
-    """Forget everything and start anew."""
-    st.button(
-        "Erase",
-        key="erase",
-        icon=":material/delete:",
-        on_click=erase,
-        help="Forgets the scans and the result at once, and offers an empty form.",
-        width="stretch",
-    )
 
 
 def title_of(visit: Visit) -> str:
