@@ -25,6 +25,19 @@ def nothing_found(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.zeros((*tensor.shape[:3], 3), np.float32)
 
 
+class Slow:
+    """A network that takes as long as a test needs."""
+
+    def __init__(self) -> None:
+        self.running, self.gate = threading.Event(), threading.Event()
+
+    def __call__(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if tensor.any():  # the engine's own trial run is blank
+            self.running.set()
+            self.gate.wait(30)
+        return nothing_found(tensor)
+
+
 def engine_with(monkeypatch: pytest.MonkeyPatch, load) -> Engine:
     monkeypatch.setattr(engine_module, "load_network", load)
     return Engine()
@@ -49,17 +62,12 @@ def test_a_job_ends_in_a_segmentation(monkeypatch: pytest.MonkeyPatch, study: St
 def test_the_second_study_waits_for_the_first(
     monkeypatch: pytest.MonkeyPatch, study: Study
 ) -> None:
-    gate = threading.Event()
-
-    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        gate.wait(30)
-        return nothing_found(tensor)
-
+    slow = Slow()
     engine = engine_with(monkeypatch, lambda: network(slow))
     first, second = (engine.submit(study, ()) for _ in range(2))
     assert (engine.ahead_of(first), engine.ahead_of(second)) == (0, 1)
     assert second.started is None
-    gate.set()
+    slow.gate.set()
     wait(second)
     assert first.done
     assert engine.ahead_of(second) == 0
@@ -76,19 +84,14 @@ def test_a_cancelled_job_gives_no_result(monkeypatch: pytest.MonkeyPatch, study:
 def test_a_waiting_study_is_let_go_at_once_and_nobody_waits_for_it(
     monkeypatch: pytest.MonkeyPatch, study: Study
 ) -> None:
-    gate = threading.Event()
-
-    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        gate.wait(30)
-        return nothing_found(tensor)
-
+    slow = Slow()
     engine = engine_with(monkeypatch, lambda: network(slow))
     _, second, third = (engine.submit(study, ()) for _ in range(3))
     assert engine.ahead_of(third) == 2
     second.cancel()
     assert second.study is None
     assert engine.ahead_of(third) == 1
-    gate.set()
+    slow.gate.set()
     wait(third).result()
     with pytest.raises(UserError, match="cancelled"):
         second.result()
@@ -147,22 +150,15 @@ def test_a_network_that_could_not_be_loaded_can_be_loaded_again(
 def test_a_job_whose_reader_is_gone_is_given_up(
     monkeypatch: pytest.MonkeyPatch, study: Study
 ) -> None:
-    running, gate = threading.Event(), threading.Event()
-
-    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        if tensor.any():
-            running.set()
-            gate.wait(30)
-        return nothing_found(tensor)
-
+    slow = Slow()
     engine = engine_with(monkeypatch, lambda: network(slow))
     visit = Visit(Intake(study, (), {}))
     visit.job = job = engine.submit(study, ())
-    assert running.wait(30)
+    assert slow.running.wait(30)
     del visit  # as when its session is closed, whichever way
     gc.collect()
     assert job.cancelled
-    gate.set()
+    slow.gate.set()
     with pytest.raises(UserError, match="cancelled"):
         wait(job).result()
     assert job.study is None
