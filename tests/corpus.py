@@ -1,5 +1,11 @@
 """Odd and hostile uploads, row by row, as one folder each.
 
+Rows 1 to 44 and 46 of the table of odd inputs are `ROWS`, row 45 is `MASK_ROWS`; 47 are headers of
+real data sets, 48 what the table does not name. The parts of a row that no single folder shows
+have tests of their own: 33 (confirmed unit), 46 (interpolated reference) and masks on odd grids in
+test_nifti.py and test_label_map.py; 37 (names with NUL or a path), 41 (all 24 orders) and 43 (two
+against two) in test_intake.py; 36 (a name in nothing that leaves) in test_privacy.py.
+
 ``python tests/corpus.py FOLDER...`` judges folders, each in a process of its own with 1 GB and 5 s,
 and writes one line of JSON for each.
 """
@@ -228,16 +234,24 @@ def nifti_2() -> bytes:
     return bytes(image.to_bytes())
 
 
-def extension(text: bytes) -> Callable[[bytes], bytes]:
-    """Put a comment extension of 64 bytes between header and voxels."""
+def extension(text: bytes, stated: int | None = None) -> Callable[[bytes], bytes]:
+    """Put a comment extension between header and voxels, which may lie about its size."""
+    size = 16 * -(-(len(text) + 8) // 16)
 
     def change(data: bytes) -> bytes:
         header = nib.Nifti1Header(data[:348], check=False)
-        header["vox_offset"] = 352 + 64
-        body = struct.pack("<4Bii", 1, 0, 0, 0, 64, 6) + text.ljust(56, b"\0")
+        header["vox_offset"] = 352 + size
+        lead = struct.pack("<4Bii", 1, 0, 0, 0, size if stated is None else stated, 6)
+        body = lead + text.ljust(size - 8, b"\0")
         return bytes(header.binaryblock) + body + data[352:]
 
     return change
+
+
+def with_gzip_fields(packed: bytes) -> bytes:
+    """Give a gzip file every optional field: extra bytes, a name, a comment, a checksum."""
+    head = b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03\x06\0AB\x02\0xyDOE_JANE.nii\0comment\0"
+    return head + struct.pack("<H", zlib.crc32(head) & 0xFFFF) + packed[10:]
 
 
 def without_magic(data: bytes) -> bytes:
@@ -476,6 +490,46 @@ ROWS = [
         f"case_{m}.nii.gz": gz(nifti(cut_brain(scan(m)))) for m in TISSUES}),
     Row(46, "interpolated label map in an image slot", REFUSE, "label map",
         t1_values(interpolated_labels)),
+    *[Row(48, f"an extension that states {size} bytes", REFUSE, "header is damaged",
+          t1_bytes(extension(b"x" * 56, size), plain=True)) for size in (0, 17, -5, 10**6)],
+    Row(48, "an extension of 10 MB", NOTICE, "header holds text",
+        t1_bytes(extension(b"x" * 10**7, 10**7 + 16), plain=True)),
+    Row(48, "gzip with a wrong length", REFUSE, "damaged", t1_bytes(lambda b: b[:-4] + b"abcd")),
+    Row(48, "gzip of an unknown method", REFUSE, "damaged",
+        t1_bytes(lambda b: b[:2] + b"\x09" + b[3:])),
+    Row(48, "gzip with all optional fields", ACCEPT, "", t1_bytes(with_gzip_fields)),
+    Row(48, "gzip within gzip", REFUSE, "compressed twice", t1_bytes(gz)),
+    Row(48, "gzip of nothing", REFUSE, "not a NIfTI", t1_bytes(lambda _: gz(b""))),
+    Row(48, "zlib without gzip", REFUSE, "not a NIfTI",
+        t1_bytes(lambda b: zlib.compress(gzip.decompress(b)))),
+    Row(48, "unused dim 0 and 7", ACCEPT, "", t1(dim=[3, 48, 48, 31, 0, 7, 0, 1])),
+    Row(48, "three volumes along the fifth axis", REFUSE, "3 volumes", lambda: {
+        "case_t1.nii.gz": gz(nifti(np.stack([scan("t1")] * 3, -1)[:, :, :, None]))}),
+    Row(48, "unused pixdim NaN", ACCEPT, "", t1(pixdim=[1, 1, 1, 1, NAN, NAN, INF, NAN])),
+    Row(48, "handedness 0, which means 1", ACCEPT, "", t1(pixdim=[0, 1, 1, 1, 0, 0, 0, 0])),
+    Row(48, "handedness against the sform", REFUSE, "contradict",
+        t1(pixdim=[-1, 1, 1, 1, 0, 0, 0, 0])),
+    Row(48, "form code -1", REFUSE, "form code -1", t1(qform_code=-1)),
+    Row(48, "only a qform, infinite", REFUSE, "not a rotation", t1(sform_code=0, quatern_b=INF)),
+    Row(48, "only a qform, at NaN", REFUSE, "not finite", t1(sform_code=0, qoffset_x=NAN)),
+    Row(48, "display range NaN", ACCEPT, "", t1(cal_max=NAN, cal_min=INF)),
+    Row(48, "intent of a label map, voxels of a scan", ACCEPT, "", t1(intent_code=1002)),
+    Row(48, "big-endian 64-bit integers", ACCEPT, "", lambda: {
+        "case_t1.nii.gz": gz(nifti(scan("t1").astype("i8"), endianness=">"))}),
+    Row(48, "air -5000", NOTICE, "air was stored as -5000", t1_values(lambda v: v - 5000)),
+    Row(48, "air at the lowest 16-bit integer", NOTICE, "air was stored as -32768",
+        t1_values(lambda v: np.where(v == 0, -32768, v).astype(np.int16))),
+    Row(48, "a scan scaled to 0.001", ACCEPT, "", t1_values(lambda v: v * np.float32(1e-6))),
+    Row(48, "nothing but NaN", REFUSE, "no voxel has a usable value", t1_values(mono(NAN))),
+    Row(48, "two grey values", REFUSE, "label map",
+        t1_values(lambda v: np.where(v > 400, 700, np.where(v > 0, 300, 0)))),
+    Row(48, "half of the brain missing", REFUSE, "another outline",
+        t1_values(lambda v: np.where(np.arange(48)[:, None, None] < 24, v, 0))),
+    Row(48, "two files for FLAIR", REFUSE, "2 files could be FLAIR",
+        lambda: {"case2_flair.nii.gz": gz(nifti(scan("flair", 1)))}),
+    Row(48, "a fifth series", ACCEPT, "", lambda: {"case_dwi.nii.gz": gz(nifti(scan("flair", 1)))}),
+    Row(48, "a name in decomposed Unicode", ACCEPT, "",
+        t1_file("Mu\u0308ller_t1.nii.gz", lambda: gz(nifti(scan("t1"))))),
     Row(47, "header of BraTS 2020 (AFNI extension, slope NaN)", NOTICE, "header holds text",
         lambda: {f"case_{m}.nii.gz": gz(extension(b"<?xml")(nifti(scan(m), scl_slope=NAN)))
                  for m in TISSUES}),
@@ -485,6 +539,21 @@ ROWS = [
         for m in TISSUES}),
     Row(47, "header of BraTS 2021 (codes 2 and 1)", ACCEPT, "", all_scans(LPS, qform_code=2)),
 ]  # fmt: skip
+
+
+MASK_ROWS = [  # row 45: numbers of a reference mask, and the codings they may be in
+    ((1, 2, 4), ["BRATS_2020"]),
+    ((1, 2, 3), ["BRATS_2023", "MSD"]),
+    ((1, 2, 3, 4), []),
+]
+
+
+def mask_of(*numbers: int) -> bytes:
+    """A reference mask whose lesion has a layer of each number."""
+    values = np.zeros(SHAPE, np.uint8)
+    for n, number in enumerate(numbers):
+        values[20 + n, 20:25, 10:15] = number
+    return gz(nifti(values))
 
 
 def write_large_study(folder: Path) -> None:

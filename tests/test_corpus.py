@@ -12,6 +12,8 @@ import pytest
 
 from tests import corpus
 from tests.corpus import CANARY, ROWS, TISSUES, Row
+from utils.errors import UserError
+from utils.label_map import read_label_map
 
 JUDGE = Path(__file__).with_name("corpus.py")
 
@@ -55,6 +57,23 @@ def test_the_largest_clinical_scans_are_checked_in_one_gigabyte(tmp_path: Path) 
     assert found["verdict"] == "notice", found
     assert found["bytes"] < corpus.MEMORY_BYTES
     assert found["cpu_seconds"] < len(TISSUES) * corpus.SECONDS
+
+
+@pytest.mark.parametrize(("numbers", "codings"), corpus.MASK_ROWS)
+def test_a_reference_mask_is_read_in_one_coding_asked_about_or_refused(
+    numbers: tuple[int, ...], codings: list[str]
+) -> None:
+    if not codings:
+        with pytest.raises(UserError, match=r"Reference mask: no known coding has .* 1, 2, 3, 4"):
+            read_label_map(corpus.mask_of(*numbers), "Reference mask")
+        return
+    found = read_label_map(corpus.mask_of(*numbers), "Reference mask")
+    assert [coding.name for coding in found.codings] == codings
+    assert (found.safe_coding is None) == (len(codings) > 1)
+
+
+def test_every_row_of_the_table_is_in_the_corpus() -> None:
+    assert {row.number for row in ROWS} | {45} >= set(range(1, 47))
 
 
 def test_a_refusal_names_the_scan_and_the_next_step(verdicts: list[dict[str, Any]]) -> None:

@@ -71,6 +71,12 @@ def _fill_missing(values: Values, subject: str, *, scaled: bool) -> tuple[Notice
     count = int(missing.sum())
     if not count:
         return ()
+    if count == values.size:
+        refuse(
+            subject,
+            "no voxel has a usable value (all are NaN or infinite)",
+            "Export the scan again without post-processing",
+        )
     if scaled and count > FEW * values.size:
         refuse(
             subject,
@@ -115,7 +121,8 @@ def _refuse_label_map(values: Values, subject: str) -> None:
     few = counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample)
     small = sample.min() >= 0 and sample.max() <= LABEL_VALUES
     # labels that were interpolated: fractions at the borders, whole numbers within
-    if few or (small and (np.abs(sample - np.round(sample)) < 1e-3).mean() >= WHOLE_SHARE):
+    whole = (np.abs(sample - np.round(sample)) < 1e-3) & (sample > 0.5)
+    if few or (small and whole.mean() >= WHOLE_SHARE):
         refuse(
             subject,
             "this is a label map or mask, not a scan (its voxels hold only a few values)",

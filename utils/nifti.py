@@ -177,7 +177,10 @@ def _compare_with_itk(path: Path, values: Values, header: Header, subject: str) 
 
 def _read_with_nibabel(path: Path) -> tuple[ArrayProxy, NDArray[np.float64]]:
     """Values that are read from the file when they are asked for, and the affine in RAS+."""
-    image: Any = nib.load(path, mmap=False)
+    try:
+        image: Any = nib.load(path, mmap=False)
+    except MemoryError as error:  # no voxel is read yet: an extension lies about its size
+        raise HeaderDataError("impossible extension") from error
     return image.dataobj, np.asarray(image.affine)
 
 
