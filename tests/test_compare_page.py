@@ -2,8 +2,6 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +10,9 @@ import streamlit as st
 from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
-from model.predict import Network
 from pages.components import comparing
-from pages.components import engine as engine_module
 from pages.components.session import Visit
+from tests.person import opened, upload
 from utils.grid import Grid
 from utils.intake import Intake
 from utils.labels import Region
@@ -24,7 +21,6 @@ from utils.segmentation import Provenance, Segmentation
 from utils.study import Modality, Study
 from utils.volume import Volume
 
-ROOT = Path(__file__).parents[1]
 PAGE = "pages/views/compare.py"
 GRID = Grid((48, 56, 40), np.diag([-1.0, -1, 1, 1]))
 CUBE = (slice(10, 20), slice(20, 30), slice(15, 25))  # 1 mL
@@ -54,17 +50,6 @@ def segmented_visit() -> Visit:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
-    def load() -> Network:
-        return Network(lambda t: t[..., :3], (48, 56, 40), "fake", "0" * 64, "by hand")
-
-    monkeypatch.setattr(engine_module, "load_network", load)
-    st.cache_resource.clear()
-    yield AppTest.from_file(ROOT / "app.py", default_timeout=60)
-    st.cache_resource.clear()
-
-
-@pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     pressed: dict[str, bytes] = {}
 
@@ -75,22 +60,6 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return pressed
 
 
-def opened(app: AppTest, visit: Visit | None) -> AppTest:
-    app.run()
-    if visit is not None:
-        app.session_state["visit"] = visit
-    app.switch_page(PAGE).run()
-    assert not app.exception
-    return app
-
-
-def upload(app: AppTest, title: str, file: tuple[str, bytes, str]) -> AppTest:
-    next(u for u in app.file_uploader if u.label == title).set_value(file)
-    app.run()
-    assert not app.exception
-    return app
-
-
 def rows(app: AppTest) -> dict[str, list[str]]:
     """Cells of the score table by region."""
     text = next(m.value for m in app.markdown if m.value.startswith("| Region"))
@@ -99,7 +68,7 @@ def rows(app: AppTest) -> dict[str, list[str]]:
 
 
 def test_half_overlapping_cubes_score_what_paper_says(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     found = rows(app)
     assert found["ET"][0] == "0.500"  # 2 * 500 / (1000 + 1000)
@@ -110,7 +79,7 @@ def test_half_overlapping_cubes_score_what_paper_says(app: AppTest) -> None:
 
 
 def test_the_difference_is_negative_where_tumour_was_missed(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     both = (slice(10, 30), *CUBE[1:])
     upload(app, "Reference mask", file_of(labels_of((both, 4))))
     assert rows(app)["ET"][5:] == ["1.00", "2.00", "-1.00"]
@@ -128,7 +97,7 @@ def test_the_viewer_gets_the_reference_and_the_same_object_on_every_rerun(
         return made[-1]
 
     monkeypatch.setattr(comparing, "Comparison", spy)
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     app.run()
     assert len(made) == 1
@@ -137,7 +106,7 @@ def test_the_viewer_gets_the_reference_and_the_same_object_on_every_rerun(
 
 
 def test_an_empty_region_is_said_to_be_a_convention(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((CUBE, 2))))
     next(b for b in app.selectbox if b.label.startswith("Its numbers")).select_index(0).run()
     found = rows(app)
@@ -149,7 +118,7 @@ def test_an_empty_region_is_said_to_be_a_convention(app: AppTest) -> None:
 def test_numbers_that_mean_two_things_must_be_chosen_and_no_figure_comes_before(
     app: AppTest,
 ) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((CUBE, 3), (SHIFTED, 1))))
     assert not [m for m in app.markdown if m.value.startswith("| Region")]
     assert "do not say which coding" in app.info[0].value
@@ -162,7 +131,7 @@ def test_numbers_that_mean_two_things_must_be_chosen_and_no_figure_comes_before(
 
 
 def test_a_reference_in_another_axis_order_is_put_in_order_and_that_is_said(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     stored = np.ascontiguousarray(labels_of((CUBE, 4)).transpose(2, 0, 1)[:, ::-1])
     affine = np.array([[0, 1, 0, -47], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     upload(app, "Reference mask", file_of(stored, Grid(stored.shape, affine)))
@@ -180,7 +149,7 @@ def test_a_reference_in_another_axis_order_is_put_in_order_and_that_is_said(app:
 def test_a_reference_on_other_voxels_gives_a_sentence_and_no_figure(
     app: AppTest, grid: Grid, expected: str
 ) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     labels = np.zeros(grid.shape, np.uint8)
     labels[CUBE] = 4
     upload(app, "Reference mask", file_of(labels, grid))
@@ -190,14 +159,14 @@ def test_a_reference_on_other_voxels_gives_a_sentence_and_no_figure(
 
 
 def test_a_file_that_is_no_mask_gives_a_sentence(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", ("DOE_JANE_seg.nii", b"GIF89a no mask", "application/gzip"))
     assert app.error[0].value.startswith("Reference mask (…seg.nii)")
     assert "DOE" not in app.error[0].value
 
 
 def test_two_masks_alone_are_compared_on_plain_slices(app: AppTest) -> None:
-    opened(app, None)
+    opened(app, PAGE, None)
     upload(app, "Mask to be judged", file_of(labels_of((CUBE, 4))))
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     assert rows(app)["WT"][0] == "0.500"
@@ -208,7 +177,7 @@ def test_the_table_is_taken_home_under_a_name_of_our_own(
     app: AppTest, downloads: dict[str, bytes]
 ) -> None:
     visit = segmented_visit()
-    opened(app, visit)
+    opened(app, PAGE, visit)
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     (name,) = downloads
     assert name == f"comparison-{visit.token}.csv"
@@ -221,7 +190,7 @@ def test_the_table_is_taken_home_under_a_name_of_our_own(
 def test_the_reference_stays_while_another_page_is_open_and_goes_when_removed(
     app: AppTest,
 ) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     app.switch_page("pages/views/guide.py").run()
     app.switch_page("pages/views/segment.py").run()
@@ -235,7 +204,7 @@ def test_the_reference_stays_while_another_page_is_open_and_goes_when_removed(
 
 
 def test_erase_takes_the_reference_too(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Reference mask", file_of(labels_of((SHIFTED, 4))))
     app.switch_page("pages/views/segment.py").run()
     app.button(key="erase").click().run()

@@ -1,17 +1,11 @@
 """The Follow-up page as a person drives it; the growth is known from paper."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
-import streamlit as st
 from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
-from model.predict import Network
-from pages.components import engine as engine_module
-from pages.components.session import Visit
+from tests.person import opened, upload
 from tests.test_align import grid_of, head, motion
 from tests.test_compare_page import CUBE, GRID, file_of, labels_of, segmented_visit
 from utils import two_visits
@@ -20,37 +14,9 @@ from utils.grid import Grid
 from utils.nifti import write_labels
 from utils.phantom import ellipsoid
 
-ROOT = Path(__file__).parents[1]
 PAGE = "pages/views/follow_up.py"
 HALF = (slice(10, 15), *CUBE[1:])  # 0.5 mL within the cube
 ELSEWHERE = (slice(30, 35), slice(40, 45), slice(5, 10))  # 0.125 mL
-
-
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
-    def load() -> Network:
-        return Network(lambda t: t[..., :3], (48, 56, 40), "fake", "0" * 64, "by hand")
-
-    monkeypatch.setattr(engine_module, "load_network", load)
-    st.cache_resource.clear()
-    yield AppTest.from_file(ROOT / "app.py", default_timeout=120)
-    st.cache_resource.clear()
-
-
-def opened(app: AppTest, visit: Visit | None) -> AppTest:
-    app.run()
-    if visit is not None:
-        app.session_state["visit"] = visit
-    app.switch_page(PAGE).run()
-    assert not app.exception
-    return app
-
-
-def upload(app: AppTest, title: str, file: tuple[str, bytes, str]) -> AppTest:
-    next(u for u in app.file_uploader if u.label == title).set_value(file)
-    app.run()
-    assert not app.exception
-    return app
 
 
 def table(app: AppTest, first: str) -> list[list[str]]:
@@ -69,7 +35,7 @@ def scan_file(values: NDArray[np.float32], grid: Grid) -> tuple[str, bytes, str]
 
 
 def test_growth_from_half_a_millilitre_to_one_is_a_hundred_percent(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4), (ELSEWHERE, 4))))
     assert table(app, "Region")[2] == [
         *("Enhancing tumour (ET)", "0.6", "1.0", "+0.4", "+60 %")  # 0.625 to 1 mL
@@ -81,7 +47,7 @@ def test_growth_from_half_a_millilitre_to_one_is_a_hundred_percent(app: AppTest)
 
 
 def test_the_arithmetic_is_spelled_out_and_no_verdict_is_given(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
     text = " ".join(m.value for m in (*app.markdown, *app.caption))
     assert "At least 25 % more: **yes**" in text  # from no measurable lesion to one
@@ -91,7 +57,7 @@ def test_the_arithmetic_is_spelled_out_and_no_verdict_is_given(app: AppTest) -> 
 
 
 def test_a_button_sends_the_viewer_to_the_lesion(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4), (ELSEWHERE, 4))))
     app.button(key="lesion_1").click().run()
     look_at = app.session_state["kept"]["follow-up"].look_at
@@ -99,7 +65,7 @@ def test_a_button_sends_the_viewer_to_the_lesion(app: AppTest) -> None:
 
 
 def test_the_viewer_gets_the_earlier_scan_once_and_keeps_it(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
     kept = app.session_state["kept"]["follow-up"]
     assert kept.comparison.beside is None
@@ -114,7 +80,7 @@ def test_the_viewer_gets_the_earlier_scan_once_and_keeps_it(app: AppTest) -> Non
 
 
 def test_masks_on_other_voxels_keep_their_numbers_and_ask_for_scans(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     other = Grid(GRID.shape, motion((0, 0, 5), (3, 0, 0)) @ GRID.affine)
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4)), other))
     assert table(app, "Region")[2][1:3] == ["0.5", "1.0"]
@@ -123,7 +89,7 @@ def test_masks_on_other_voxels_keep_their_numbers_and_ask_for_scans(app: AppTest
 
 
 def test_a_scan_that_is_not_its_masks_is_refused(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
     grid = grid_of(4.0, (42, 50, 42))
     upload(app, "Earlier T1ce scan (optional)", scan_file(head(grid), grid))
@@ -142,7 +108,7 @@ def test_two_masks_with_scans_are_aligned_and_the_growth_is_that_of_the_formula(
     was = tuple((truth @ centre)[:3].tolist())
     now = ellipsoid(grid, (30, 10, 20), (15, 15, 15))
     before = ellipsoid(grid, was, (12, 12, 12))
-    opened(app, None)
+    opened(app, PAGE, None)
     labels = [np.where(m, 4, 0).astype(np.uint8) for m in (now, before)]
     scans = [head(grid), carried(head(grid), grid, grid, back)]
     turned = Grid(grid.shape, grid.affine)
@@ -166,7 +132,7 @@ def test_two_masks_with_scans_are_aligned_and_the_growth_is_that_of_the_formula(
 
 
 def test_the_nadir_is_taken_from_all_earlier_visits(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     small = (slice(10, 20), slice(20, 30), slice(15, 16))
     wide = (slice(5, 25), slice(20, 40), slice(15, 25))
     upload(app, "Earlier mask", file_of(labels_of((wide, 4))))
@@ -181,7 +147,7 @@ def test_the_nadir_is_taken_from_all_earlier_visits(app: AppTest) -> None:
 
 
 def test_erase_takes_the_earlier_visits_too(app: AppTest) -> None:
-    opened(app, segmented_visit())
+    opened(app, PAGE, segmented_visit())
     upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
     app.button(key="erase").click().run()
     assert not app.exception

@@ -13,35 +13,12 @@ import pytest
 
 from utils import sidecar
 from utils.grid import Grid
-from utils.labels import Label, Region
-from utils.segmentation import Provenance, Segmentation
+from utils.labels import Label
 from utils.sidecar import Result, installed_versions, provenance_line, sidecar_json
-from utils.study import Modality, Study
-from utils.volume import Volume
+from utils.study import Modality
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs/sidecar.schema.json").read_text())
-MASK = b"a mask file"
-INPUT_SHA256 = {modality: sha256(modality.encode()).hexdigest() for modality in Modality}
-WEIGHTS_SHA256 = "ab" * 32
-
-
-@pytest.fixture
-def result() -> Result:
-    labels = np.zeros((10, 10, 10), np.uint8)
-    labels[:5] = Label.ED  # 500 voxels of 2 microlitres
-    labels[:2] = Label.NCR_NET
-    labels[0] = Label.ET
-    grid = Grid((10, 10, 10), np.diag([-1.0, -1.0, 2.0, 1.0]))
-    made_by = Provenance(
-        *("unet-1", WEIGHTS_SHA256, "tensorflow on CPU", 3.5, ("Scaled.",), ("Thick slices.",)),
-        finished_utc="2026-01-02T03:04:05Z",
-    )
-    probabilities = np.zeros((*labels.shape, len(Region)), np.uint8)
-    values = np.random.default_rng(0).uniform(1, 2, grid.shape).astype(np.float32)
-    study = Study({modality: Volume(values, grid) for modality in Modality})
-    segmentation = Segmentation(labels, probabilities, grid, made_by)
-    return Result(study, segmentation, INPUT_SHA256, MASK)
 
 
 def test_sidecar_explains_the_mask(result: Result) -> None:
@@ -53,23 +30,23 @@ def test_sidecar_explains_the_mask(result: Result) -> None:
             "version": sidecar.VERSION,
             "packages": installed_versions(),
         },
-        "model": {"id": "unet-1", "weights_sha256": WEIGHTS_SHA256},
+        "model": {"id": "unet-1", "weights_sha256": "ab" * 32},
         "run": {
             "finished_utc": "2026-01-02T03:04:05Z",
             "seconds": 3.5,
             "device": "tensorflow on CPU",
         },
-        "input_sha256": {m.value: INPUT_SHA256[m] for m in Modality},
-        "steps": ["Scaled."],
+        "input_sha256": {m.value: sha256(m.encode()).hexdigest() for m in Modality},
+        "steps": ["Scaled.", "Thresholded."],
         "corrections": [],
-        "notices": ["Thick slices."],
+        "notices": ["5 µL left out."],
         "label_map": {
             "0": "Background",
             "1": "Necrotic and non-enhancing core",
             "2": "Oedema",
             "4": "Enhancing tumour",
         },
-        "mask_sha256": sha256(MASK).hexdigest(),
+        "mask_sha256": sha256(b"a mask file").hexdigest(),
         "grid": {
             "shape": [10, 10, 10],
             "affine": [[-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]],
@@ -110,11 +87,12 @@ def test_beside_a_corrected_mask_stands_what_the_model_itself_had_found(result: 
     corrected = replace(result, segmentation=changed, mask=b"new", own=result)
     stated = json.loads(sidecar_json(corrected))
     jsonschema.validate(stated, SCHEMA)
-    assert (stated["steps"], stated["corrections"]) == (["Scaled."], ["removed half"])
+    assert stated["steps"] == ["Scaled.", "Thresholded."]
+    assert stated["corrections"] == ["removed half"]
     assert stated["mask_sha256"] == sha256(b"new").hexdigest()
     assert stated["volumes_ml"]["regions"] == {"WT": 0.9, "TC": 0.3, "ET": 0.1}
     assert stated["correction"] == {
-        "model_mask_sha256": sha256(MASK).hexdigest(),
+        "model_mask_sha256": sha256(b"a mask file").hexdigest(),
         "model_volumes_ml": {
             "labels": {"NCR_NET": 0.2, "ED": 0.6, "ET": 0.2},
             "regions": {"WT": 1.0, "TC": 0.4, "ET": 0.2},
@@ -168,7 +146,7 @@ def test_versions_name_what_made_the_mask_and_skip_what_is_not_installed(
 @pytest.mark.parametrize("wrong", ["", "DOE_JANE_t1.nii.gz", "AB" * 32, "ab" * 31])
 def test_only_a_hash_can_stand_for_a_file(result: Result, wrong: str) -> None:
     with pytest.raises(ValueError, match="no SHA-256 of T1 was given"):
-        replace(result, input_sha256={**INPUT_SHA256, Modality.T1: wrong})
+        replace(result, input_sha256={**result.input_sha256, Modality.T1: wrong})
 
 
 def test_a_missing_hash_is_refused(result: Result) -> None:
