@@ -57,15 +57,16 @@ WATCH = """(selector) => {
 
 
 @contextmanager
-def running_app() -> Iterator[str]:
-    """Serve the benchmark's app on a free port."""
+def running_app(script: Path = APP) -> Iterator[str]:
+    """Serve the benchmark's app, or another one, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(APP), *options],
+        [sys.executable, "-m", "streamlit", "run", str(script), *options],
         env={**os.environ, "PYTHONPATH": str(APP.parents[2])},
+        cwd=APP.parents[2],  # where the configuration lies
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
