@@ -5,7 +5,7 @@ DATA ?= data
 OUT ?= runs/brats-unet
 SHARED := ../shared/data
 
-.PHONY: run test check train evaluate bench bench-viewer data clean
+.PHONY: run test check train evaluate bench bench-viewer screenshot data clean
 
 run: .venv/app            ## serve the app at http://localhost:8501
 	$(BIN)/streamlit run app.py
@@ -34,10 +34,13 @@ bench: .venv/app          ## from four files to a verified mask: seconds, memory
 bench-viewer: .venv/dev   ## how long from the wheel to the picture, beside st.slider
 	$(BIN)/python -m tests.benchmarks.bench_viewer
 
+screenshot: .venv/dev     ## take docs/segment.png anew: the demo study in the app
+	$(BIN)/python -m tests.benchmarks.screenshot $(ARGS)
+
 data: .venv/dev           ## unpack the real cases beside the repository, if they are there
 	@if [ -d $(SHARED) ] && [ "$(DATA)" = data ]; then \
 	  $(BIN)/python $(SHARED)/unpack.py data >/dev/null && \
-	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/lesion_cubes.npz data/; fi
+	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/*.npz data/; fi
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=...")'

@@ -1,8 +1,10 @@
-"""Training samples from packed cases and cubes: crops, turned, scaled, re-contrasted.
+"""Training samples from packed cases: lesions pasted in, cut, turned, scaled, re-contrasted.
 
 Intensities change through a table of 256 entries per modality, applied to the packed bytes: gamma,
 brightness and contrast then cost one look-up.
 """
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,14 @@ from utils.labels import regions_of
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 """(i, j, k, 4) network input and (i, j, k, 3) region membership."""
 
-CUBE_SHAPE = (64, 64, 48)  # mm; a lesion cube spans 60 x 60 x 39 mm
+MOST_CUBES = 3  # pasted into one head
+PLACE_MM = 5.0  # standard deviation of where a cube is pasted, from where it was cut
+FADE = 6  # voxels over which a pasted cube takes over from the head
 TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
-TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.04
+TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
+LOG_GAMMA, LOG_CONTRAST, BRIGHTNESS = 0.3, 0.18, 0.05  # standard deviations
 
 
 def crop_sample(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator) -> Sample:
@@ -32,26 +37,57 @@ def crop_sample(case: Packed, shape: tuple[int, int, int], rng: np.random.Genera
         for c, n, got in zip(corner, shape, labels.shape, strict=True)
     ]
     images, labels = np.pad(images, [*padding, (0, 0)]), np.pad(labels, padding)
-    scaled = _looked_up(images, [_contrast(_identity(), rng) for _ in range(4)])
+    scaled = np.stack([_contrasts(rng)[images[..., c]] for c in range(4)], axis=-1)
     regions = regions_of(labels).astype(np.uint8)
     if rng.random() < TURN_SHARE:
         scaled, regions = _turned(scaled, regions, _random_matrix(rng), shape)
     return _finished(scaled, regions, rng)
 
 
-def cube_sample(cubes: Cubes, z_limits: NDArray[np.float64], rng: np.random.Generator) -> Sample:
-    """A lesion cube at about its true size, MinMax-scaled with the limits of some real head."""
-    index = int(rng.integers(len(cubes.images)))
+def pasted(case: Packed, cubes: Cubes, rng: np.random.Generator) -> Packed:
+    """A head with lesions of other patients, each about where it grew in its own.
+
+    They take on the head's intensity scale and fade into it at their borders, so that the network
+    meets a cohort's lesions among whole brains, whose statistics instance normalisation needs.
+    """
+    images, labels = np.array(case.images), np.array(case.labels)
+    to_host = _host_codes(case.z_limits)
+    for index in rng.integers(len(cubes.images), size=rng.integers(1, MOST_CUBES + 1)):
+        cube, truth, centre = cubes.images[index], cubes.labels[index], cubes.centres_mm[index]
+        if rng.random() < 0.5:
+            cube, truth, centre = cube[::-1], truth[::-1], centre * (-1, 1, 1)
+        box = _box(truth.shape, labels.shape, centre + rng.normal(0, PLACE_MM, 3))
+        brain = (cube != 0).all(-1) & (images[box] != 0).all(-1)
+        weight = np.where(brain, _faded(truth.shape), np.float32(0))
+        for channel, table in enumerate(to_host):
+            host = images[box][..., channel]
+            host[:] = np.rint(host + weight * (table[cube[..., channel]] - host))
+        labels[box] = np.where(weight > 0.5, truth, labels[box])
+    return Packed(images, labels, case.z_limits)
+
+
+def _host_codes(z_limits: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(4, 256) packed intensities that a head would hold for the packed z-scores of a cube."""
     z = (np.arange(256) - 1) / SCALE * 12 - 4
-    low, high = z_limits
-    tables = []
-    for channel in range(4):
-        table = np.clip((z - low[channel]) / (high[channel] - low[channel]), 0, 1)
-        tables.append(_contrast(table, rng))
-    scaled = _looked_up(cubes.images[index], tables)
-    regions = regions_of(cubes.labels[index]).astype(np.uint8)
-    to_cube = _random_matrix(rng) / np.array(cubes.spacing_mm)[:, None]
-    return _finished(*_turned(scaled, regions, to_cube, CUBE_SHAPE), rng)
+    low, high = z_limits[..., None]
+    scaled: NDArray[np.float64] = np.clip((z - low) / (high - low), 0, 1)
+    return (1 + SCALE * scaled).astype(np.float32)
+
+
+def _box(
+    cube: tuple[int, ...], head: tuple[int, ...], centre: NDArray[np.float64]
+) -> tuple[slice, ...]:
+    """Where a cube comes to lie, its middle `centre` voxels from the head's, moved inside."""
+    corners = np.rint((np.array(head) - cube) / 2 + centre).clip(0, np.subtract(head, cube))
+    return tuple(slice(c, c + n) for c, n in zip(corners.astype(int).tolist(), cube, strict=True))
+
+
+@cache
+def _faded(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """1 inside a box, falling towards 0 at its faces."""
+    ramps = [np.minimum(np.arange(n) + 1, n - np.arange(n)) / FADE for n in shape]
+    weight: NDArray[np.float64] = np.minimum.reduce(np.meshgrid(*ramps, indexing="ij"))
+    return np.minimum(weight, 1).astype(np.float32)
 
 
 def _corner(
@@ -75,24 +111,16 @@ def _corner(
     return corner
 
 
-def _identity() -> NDArray[np.float64]:
-    return np.maximum(np.arange(256) - 1, 0) / SCALE
-
-
-def _contrast(table: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Random gamma, contrast and brightness on a look-up table; outside the brain stays 0."""
-    gamma = np.exp(rng.normal(0, 0.2))
-    contrast = np.exp(rng.normal(0, 0.12))
-    changed: NDArray[np.float64] = np.clip(table**gamma * contrast + rng.normal(0, 0.04), 0, 1.2)
+def _contrasts(rng: np.random.Generator) -> NDArray[np.float32]:
+    """(256,) intensities of packed bytes under random gamma, contrast and brightness."""
+    table = np.maximum(np.arange(256) - 1, 0) / SCALE
+    gamma, contrast = np.exp(rng.normal(0, (LOG_GAMMA, LOG_CONTRAST)))
+    table = np.clip(table**gamma * contrast + rng.normal(0, BRIGHTNESS), 0, 1.2)
     if rng.random() < DROP_SHARE:  # a missing scan must degrade the result gently
-        changed[:] = 0
-    changed[0] = 0
-    table32: NDArray[np.float32] = changed.astype(np.float32)
+        table[:] = 0
+    table[0] = 0  # outside the brain
+    table32: NDArray[np.float32] = table.astype(np.float32)
     return table32
-
-
-def _looked_up(images: NDArray[np.uint8], tables: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return np.stack([t[images[..., c]] for c, t in enumerate(tables)], axis=-1)
 
 
 def _random_matrix(rng: np.random.Generator) -> NDArray[np.float64]:

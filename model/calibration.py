@@ -80,8 +80,7 @@ def reckon(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> Reck
 def temperature(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """What to divide the logits by so that (M,) probabilities become most likely.
 
-    Guo et al. 2017 (arXiv:1706.04599). Above 1 where the network was too sure of itself; no
-    voxel changes sides of one half, so the mask stays as it is.
+    Guo et al. 2017 (arXiv:1706.04599). Above 1 where the network was too sure of itself.
     """
     if not probabilities.size:
         return 1.0

@@ -39,8 +39,7 @@ class TrainConfig(_Strict):
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
     head_epochs: int = 6
     head_share: float = 0.0  # share of whole heads in the epochs before
-    cube_batch: int = 4  # lesion cubes in a step that trains on cubes
-    cube_share: float = 0.35  # share of such steps
+    pasted_share: float = 0.6  # share of samples with lesions of other patients pasted in
     steps_per_epoch: int = 50
     epochs: int = 37
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine

@@ -4,7 +4,8 @@ A case is a folder with four scans and a ``seg``, as the challenges publish them
 preprocessed once, exactly as the app does it, and kept as bytes in a cache folder, from which
 crops are cut without reading the rest. Two optional files beside the cases widen the set:
 ``manifest.csv`` (columns ``case`` and ``brats2020_id``) tells which cases of different releases
-are one patient; ``lesion_cubes.npz`` holds patches around the lesions of further patients.
+are one patient; ``lesion_cubes.npz`` holds patches around the lesions of further patients and
+``label_maps.npz`` the whole heads' labels they were cut from.
 """
 
 import csv
@@ -14,19 +15,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 from model.config import TrainConfig
 from utils.errors import UserError
 from utils.intake import find_scans
-from utils.labels import LabelCoding
+from utils.labels import Label, LabelCoding, regions_of
 from utils.nifti import read_nifti
 from utils.preprocess import SPEC, preprocess
 from utils.study import Modality, Study
 
+CUBES, LABEL_MAPS = "lesion_cubes.npz", "label_maps.npz"
+# cubes and maps come from 240 x 240 x 155 mm volumes resized to 128 x 128 x 128
+CUBE_SPACING_MM = (240 / 128, 240 / 128, 155 / 128)
+BRAIN_CENTRE_MM = (120, 127, 72)  # in BraTS' atlas space: mean of the patients in the manifest
 SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
 CODING_OF_NAME = {
     r"(BraTS(20|2021)_|BraTS19_|Brats1[78]_)": LabelCoding.BRATS_2020,
@@ -190,34 +197,84 @@ def unpacked(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Cubes:
-    """Patches around lesions, z-scored and packed.
+    """Patches around lesions, at 1 mm.
 
     Attributes
     ----------
-    images : (N, 32, 32, 32, 4) uint8 array
+    images : (N, i, j, k, 4) uint8 array
         0 outside the brain, else a z-score in [-4, 8]: ``(v - 1) / 254 * 12 - 4``.
-    labels : (N, 32, 32, 32) uint8 array
+    labels : (N, i, j, k) uint8 array
         Values of `utils.labels.Label`.
+    centres_mm : (N, 3) float array
+        Where each lay in its patient's head, from the middle of the brain.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size: they were cut from 240x240x155 mm volumes resized to 128x128x128."""
-        return 240 / 128, 240 / 128, 155 / 128
+    centres_mm: NDArray[np.float64]
 
 
 def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
-    """The lesion cubes beside the cases, without those of the excluded patients; None if absent."""
-    path = folder / "lesion_cubes.npz"
-    if not path.exists():
+    """The lesion cubes beside the cases, without those of the excluded patients; None if absent.
+
+    Their labels are looked for in the whole label maps of the same patients, which tell where in
+    the head each was cut from; the few that are not found are left out.
+    """
+    if not ((folder / CUBES).exists() and (folder / LABEL_MAPS).exists()):
         return None
-    with np.load(path) as file:
-        patients = np.array([name.rsplit("_", 1)[0] for name in file["names"]])
-        kept = ~np.isin(patients, list(excluded))
-        return Cubes(np.moveaxis(file["images"][kept], 1, -1), file["labels"][kept])
+    with np.load(folder / LABEL_MAPS) as file:
+        whole = dict(zip(file["names"].tolist(), file["labels"], strict=True))
+    images, labels, centres = [], [], []
+    with np.load(folder / CUBES) as file:
+        for name, cube, truth in zip(file["names"], file["images"], file["labels"], strict=True):
+            patient = str(name).rsplit("_", 1)[0]
+            if patient in excluded or (corner := _corner_of(truth, whole[patient])) is None:
+                continue
+            middle = np.add(corner, np.array(truth.shape) / 2)
+            centres.append(middle * CUBE_SPACING_MM - BRAIN_CENTRE_MM)
+            images.append(np.stack([_at_1_mm(channel) for channel in cube], axis=-1))
+            labels.append(_labels_at_1_mm(truth))
+    return Cubes(np.stack(images), np.stack(labels), np.stack(centres))
+
+
+def _corner_of(cube: NDArray[np.uint8], whole: NDArray[np.uint8]) -> NDArray[np.intp] | None:
+    """The voxel of a label map at which a cube was cut; None where it fits nowhere or twice."""
+    free = np.subtract(whole.shape, cube.shape) + 1
+    fits = np.ones(free, bool)
+    for voxel in np.argwhere(cube)[:: max(1, np.count_nonzero(cube) // 40)]:
+        fits &= (
+            whole[tuple(slice(v, v + n) for v, n in zip(voxel, free, strict=True))]
+            == cube[tuple(voxel)]
+        )
+    corners = [
+        corner
+        for corner in np.argwhere(fits)
+        if np.array_equal(
+            whole[tuple(slice(c, c + n) for c, n in zip(corner, cube.shape, strict=True))], cube
+        )
+    ]
+    return corners[0] if len(corners) == 1 else None
+
+
+def _at_1_mm(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Packed z-scores between the voxels; what is outside the brain stays so."""
+    fine: NDArray[np.float32] = _zoomed(codes.astype(np.float32), 1)
+    inside = _zoomed(codes, 0) != 0
+    return np.where(inside, np.maximum(fine.round(), 1), 0).astype(np.uint8)
+
+
+def _labels_at_1_mm(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    whole, core, enhancing = (
+        _zoomed(region.astype(np.float32), 1) > 0.5
+        for region in np.moveaxis(regions_of(labels), -1, 0)
+    )
+    fine = np.select([enhancing, core, whole], [Label.ET, Label.NCR_NET, Label.ED])
+    return fine.astype(np.uint8)
+
+
+def _zoomed(values: NDArray[Any], order: int) -> NDArray[Any]:
+    fine: NDArray[Any] = zoom(values, CUBE_SPACING_MM, order=order, mode="nearest", grid_mode=True)
+    return fine
 
 
 def _patients(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.augment import Sample, crop_sample, cube_sample
+from model.augment import crop_sample, pasted
 from model.bundle import fill_weights, read_bundle, save_bundle
 from model.calibration import temperatures
 from model.config import TrainConfig, UNetConfig
-from model.dataset import Cubes, Packed, Split, find_cases, pack, read_cubes, split, unpacked
+from model.dataset import Packed, Split, find_cases, pack, read_cubes, split, unpacked
 from model.device import precision
 from model.losses import dice_cross_entropy
 from model.predict import EXIT_REFUSED, as_network, window_mean
 from model.unet import build_unet
 from utils.errors import UserError
 from utils.labels import Region, regions_of
+from utils.metrics import dice
 from utils.postprocess import THRESHOLD
 from utils.segmentation import CERTAIN
 
@@ -95,7 +97,7 @@ class Samples:
         unseen = {case.patient for case in (*parts.validation, *parts.test)}
         self.config = config
         self.cases = [pack(case, data / ".packed") for case in parts.train]
-        self.cubes = read_cubes(data, excluded=unseen) if config.cube_share else None
+        self.cubes = read_cubes(data, excluded=unseen) if config.pasted_share else None
         LOG.info(
             "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
             len(self.cases),
@@ -105,24 +107,16 @@ class Samples:
         )
 
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """(N, i, j, k, 4) inputs and (N, i, j, k, 3) regions of one step."""
+        """(1, i, j, k, 4) inputs and (1, i, j, k, 3) regions of one step."""
         rng = np.random.default_rng((self.config.seed, epoch, step))
-        last = epoch >= self.config.epochs - self.config.head_epochs
-        if last or rng.random() < self.config.head_share:
-            samples = [crop_sample(self._case(rng), self.config.head, rng)]
-        elif self.cubes is not None and rng.random() < self.config.cube_share:
-            samples = self._cube_samples(self.cubes, rng)
-        else:
-            samples = [crop_sample(self._case(rng), self.config.crop, rng)]
-        images, regions = zip(*samples, strict=True)
-        return np.stack(images), np.stack(regions)
-
-    def _cube_samples(self, cubes: Cubes, rng: np.random.Generator) -> list[Sample]:
-        heads = [self._case(rng) for _ in range(self.config.cube_batch)]
-        return [cube_sample(cubes, head.z_limits, rng) for head in heads]
-
-    def _case(self, rng: np.random.Generator) -> Packed:
-        return self.cases[rng.integers(len(self.cases))]
+        case = self.cases[rng.integers(len(self.cases))]
+        if self.cubes is not None and rng.random() < self.config.pasted_share:
+            case = pasted(case, self.cubes, rng)
+        whole = epoch >= self.config.epochs - self.config.head_epochs
+        whole |= rng.random() < self.config.head_share
+        shape = self.config.head if whole else self.config.crop
+        images, regions = crop_sample(case, shape, rng)
+        return images[None], regions[None]
 
 
 def plot_learning_curve(out: Path) -> None:
@@ -181,10 +175,13 @@ def _run_epoch(model: keras.Model, samples: Samples, epoch: int) -> float:
     steps = samples.config.steps_per_epoch
     bar = keras.utils.Progbar(steps)
     losses = []
-    for step in range(steps):
-        model.reset_metrics()
-        losses.append(float(model.train_on_batch(*samples.batch(epoch, step))))
-        bar.update(step + 1, [("loss", losses[-1])])
+    with ThreadPoolExecutor(1) as ahead:  # the next sample is cut while the network learns
+        coming = ahead.submit(samples.batch, epoch, 0)
+        for step in range(steps):
+            batch, coming = coming.result(), ahead.submit(samples.batch, epoch, step + 1)
+            model.reset_metrics()
+            losses.append(float(model.train_on_batch(*batch)))
+            bar.update(step + 1, [("loss", losses[-1])])
     return float(np.mean(losses))
 
 
@@ -193,7 +190,10 @@ def _patient_dice(
 ) -> NDArray[np.float64]:
     """(3,) mean Dice of whole patients, by the windows that the app uses."""
     found = [
-        _dice(stored >= THRESHOLD * CERTAIN, regions_of(np.asarray(case.labels)))
+        [
+            dice(stored[..., r] >= THRESHOLD * CERTAIN, region.mask(np.asarray(case.labels)))
+            for r, region in enumerate(Region)
+        ]
         for case, stored in zip(cases, _predicted(model, cases, config), strict=True)
     ]
     return np.asarray(np.mean(found, axis=0))
@@ -221,17 +221,16 @@ def _predicted(
     return found
 
 
-def _dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(C,) Dice of each channel; 1 where both are empty."""
-    total = predicted.sum((0, 1, 2)) + truth.sum((0, 1, 2))
-    overlap = (predicted & truth).sum((0, 1, 2))
-    return np.asarray(np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1)))
-
-
-def _row(epoch: int, loss: float, dice: NDArray[np.float64], started: float) -> Row:
-    regions = {region.name: float(d) for region, d in zip(Region, dice, strict=True)}
+def _row(epoch: int, loss: float, means: NDArray[np.float64], started: float) -> Row:
+    regions = {region.name: float(d) for region, d in zip(Region, means, strict=True)}
     seconds = round(time.monotonic() - started)
-    return {"epoch": epoch, "loss": loss, "dice": float(dice.mean()), "seconds": seconds, **regions}
+    return {
+        "epoch": epoch,
+        "loss": loss,
+        "dice": float(means.mean()),
+        "seconds": seconds,
+        **regions,
+    }
 
 
 def _saved(model: keras.Model, path: Path) -> Path:

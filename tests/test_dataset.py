@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from model.augment import CUBE_SHAPE, crop_sample, cube_sample
+from model.augment import crop_sample, pasted
 from model.config import TrainConfig
 from model.dataset import (
     Cubes,
@@ -119,18 +119,104 @@ def test_a_packed_case_keeps_image_and_label_together(tmp_path: Path) -> None:
         assert packed.z_limits[0].max() < 0 < packed.z_limits[1].min()
 
 
-def test_the_cubes_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
-    images = np.ones((3, 4, 32, 32, 32), np.uint8)
-    np.savez(
-        tmp_path / "lesion_cubes.npz",
-        names=["p1_lesion1", "p2_lesion1", "p2_lesion2"],
-        images=images * np.array([1, 2, 3], np.uint8).reshape(3, 1, 1, 1, 1),
-        labels=images[:, 0],
+CUBE_MM = (60, 60, 39)
+
+
+def write_cubes(folder: Path) -> None:
+    """Four cubes of two patients: two cut from their label maps, one of no map, one too plain."""
+    rng = np.random.default_rng(0)
+    maps = np.zeros((2, 50, 50, 50), np.uint8)
+    maps[:, 15:35, 15:35, 15:35] = rng.choice([0, 1, 2, 4], (2, 20, 20, 20))
+    labels = np.stack(
+        [maps[0, 5:37, 6:38, 7:39], maps[1, 10:42, 0:32, 3:35], maps[0, :32, :32, :32]]
     )
+    labels[2, 20, 20, 20] += 1
+    images = np.ones((4, 4, 32, 32, 32), np.uint8)
+    np.savez(
+        folder / "lesion_cubes.npz",
+        names=["p1_lesion1", "p2_lesion1", "p2_lesion2", "p2_lesion3"],
+        images=images * np.array([1, 2, 3, 4], np.uint8).reshape(4, 1, 1, 1, 1),
+        labels=np.stack([*labels, np.zeros((32, 32, 32), np.uint8)]),
+    )
+    np.savez(folder / "label_maps.npz", names=["p1", "p2"], labels=maps)
+
+
+def test_a_cube_knows_where_in_the_head_it_was_cut(tmp_path: Path) -> None:
+    write_cubes(tmp_path)
+    cubes = read_cubes(tmp_path, excluded=())
+    assert cubes is not None
+    assert cubes.images[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert cubes.images.shape[1:] == (*CUBE_MM, 4)
+    # the second: its middle is voxel (26, 16, 19) of 1.875 x 1.875 x 1.2109 mm
+    expected = (26 * 1.875 - 120, 16 * 1.875 - 127, 19 * 155 / 128 - 72)
+    assert cubes.centres_mm[1] == pytest.approx(expected)
+
+
+def test_the_cubes_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
+    write_cubes(tmp_path)
     cubes = read_cubes(tmp_path, excluded={"p1"})
     assert cubes is not None
-    assert cubes.images[:, 0, 0, 0, 0].tolist() == [2, 3]
+    assert cubes.images[:, 0, 0, 0, 0].tolist() == [2]
     assert read_cubes(tmp_path / "elsewhere", excluded=()) is None
+
+
+def test_a_cube_comes_out_at_its_true_size(tmp_path: Path) -> None:
+    labels = np.zeros((1, 40, 40, 40), np.uint8)
+    labels[0, 8:24, 8:24, 8:24] = 4  # 30 x 30 x 19.4 mm: 17437 mm3
+    images = np.ones((1, 4, 32, 32, 32), np.uint8)
+    images[..., :8] = 0
+    np.savez(
+        tmp_path / "lesion_cubes.npz",
+        names=["p1_l"],
+        images=images,
+        labels=labels[:, :32, :32, :32],
+    )
+    np.savez(tmp_path / "label_maps.npz", names=["p1"], labels=labels)
+    cubes = read_cubes(tmp_path, excluded=())
+    assert cubes is not None
+    assert (cubes.labels == 4).sum() == pytest.approx(17437, rel=0.05)
+    assert (cubes.images == 0).mean() == pytest.approx(8 / 32, abs=0.02)  # air stays air
+
+
+def one_cube(centre_mm: tuple[float, float, float] = (0, 0, 0)) -> Cubes:
+    """A lesion of 20 x 20 x 13 mm, four standard deviations bright, in tissue of one."""
+    images = np.full((1, *CUBE_MM, 4), 107, np.uint8)  # 1 + 254 * (1 + 4) / 12
+    labels = np.zeros((1, *CUBE_MM), np.uint8)
+    labels[0, 20:40, 20:40, 13:26] = 4
+    images[labels == 4] = 170  # 1 + 254 * (4 + 4) / 12
+    return Cubes(images, labels, np.array([centre_mm]))
+
+
+def empty_head() -> Packed:
+    images = np.full((100, 100, 80, 4), 100, np.uint8)
+    images[:, :, :8] = 0
+    return Packed(images, np.zeros((100, 100, 80), np.uint8), np.array([[-2.0] * 4, [4.0] * 4]))
+
+
+def test_a_pasted_lesion_takes_on_the_heads_intensities_and_fades_into_it() -> None:
+    head = empty_head()
+    found = pasted(head, one_cube(), np.random.default_rng(3))
+    assert (found.labels == 4).sum() >= 20 * 20 * 13  # one to three copies
+    # z = 4 is the head's 1, z = 1 its one half: packed 255 and 128
+    assert found.images[found.labels == 4].min() >= 254
+    assert np.bincount(found.images[found.labels == 0].ravel()).nonzero()[0].tolist()[:2] == [
+        0,
+        100,
+    ]
+    assert (found.images == 128).any()
+    assert not found.images[:, :, :8].any()
+    assert not head.labels.any()  # the packed head itself is as it was
+
+
+def test_lesions_are_pasted_about_where_they_grew_on_either_side() -> None:
+    seeds = range(40)
+    heads = [pasted(empty_head(), one_cube((14, 0, 0)), np.random.default_rng(s)) for s in seeds]
+    lone = [where for h in heads if len(where := np.argwhere(h.labels == 4)) == 20 * 20 * 13]
+    offsets = np.array([where.mean(0) for where in lone]) - (49.5, 49.5, 39.5)
+    # 14 mm to either side of the middle, give or take 5
+    assert np.abs(offsets[:, 0]).mean() == pytest.approx(14, abs=4)
+    assert np.unique(np.sign(offsets[:, 0])).tolist() == [-1, 1]
+    assert np.abs(offsets[:, 1:].mean()) < 3
 
 
 def packed_head() -> Packed:
@@ -156,16 +242,3 @@ def test_augmentation_moves_image_and_truth_together(shape: tuple[int, int, int]
             brightest = images.max(axis=-1) > 0.6 * images.max()
             overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
     assert np.median(overlaps) > 0.9
-
-
-def test_a_lesion_cube_comes_out_at_its_true_size() -> None:
-    images = np.full((1, 32, 32, 32, 4), 100, np.uint8)
-    labels = np.zeros((1, 32, 32, 32), np.uint8)
-    labels[0, 12:20, 12:20, 12:20] = 4  # 15 x 15 x 9.7 mm: 2180 mm3
-    rng = np.random.default_rng(0)
-    sizes = []
-    for _ in range(40):
-        scans, regions = cube_sample(Cubes(images, labels), np.array([[-2.0] * 4, [4.0] * 4]), rng)
-        assert scans.shape == (*CUBE_SHAPE, 4)
-        sizes.append(int(regions[..., 2].sum()))
-    assert np.median(sizes) == pytest.approx(2180, rel=0.15)

@@ -102,6 +102,9 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     card = (folder / CARD).read_text()
     assert "| Dice | **0.000** [0.000, 0.000]" in card
     assert "| BraTS20_Training_001 | 0.000 | 0.000 | 0.000 | 0.0 (truth 1.0)" in card
+    # 1000 of 64,000 voxels: these masks are as empty as the one beside them
+    assert "| Voxel accuracy | 0.9844 | 0.9844 | 0.9864 |" in card
+    assert "enhancing tumour of a test patient has 1.0 mL (found: 0.0 mL, Dice 0.00)" in card
     assert (folder / DICE_PLOT).exists()
 
 

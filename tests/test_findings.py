@@ -34,7 +34,7 @@ from utils.volume import Volume
 ROOT = Path(__file__).parents[1]
 GRID = Grid((60, 50, 40), np.diag([-1.0, -1, 1, 1]))  # LPS: the patient's right has low i
 LARGE, SMALL = (slice(5, 25), slice(10, 30), slice(10, 20)), (slice(40, 50),) * 2 + (slice(20, 25),)
-RIM = (slice(25, 30), slice(10, 30), slice(10, 20))  # 1 mL beside the large one, probability 0.4
+RIM = (slice(25, 30), slice(10, 30), slice(10, 20))  # 1 mL beside the large one, probability 0.36
 
 
 def network() -> Network:
@@ -59,7 +59,7 @@ def visit() -> Visit:
     probabilities = np.zeros((*GRID.shape, 3))
     probabilities[LARGE] = 0.9  # enhances: 20 x 20 mm
     probabilities[(*SMALL, 0)] = 0.9
-    probabilities[(*RIM, 0)] = 0.4
+    probabilities[(*RIM, 0)] = 0.36
     return visit_of(probabilities)
 
 
@@ -170,14 +170,14 @@ def test_undo_redo_and_reset_walk_the_page_back_and_forth(visit: Visit) -> None:
 def test_thresholds_smallest_size_and_undo_of_them(visit: Visit) -> None:
     app = opened(visit)
     app.toggle(key="correct").set_value(True).run()
-    app.slider[0].set_value(40).run()
+    app.slider[0].set_value(35).run()
     assert whole(app) == "5.5 mL"
     app.number_input[0].set_value(0.6).run()
     assert whole(app) == "5.0 mL"
     press(app, "undo")
-    assert (app.slider[0].value, app.number_input[0].value) == (40, 0.1)
+    assert (app.slider[0].value, app.number_input[0].value) == (35, 0.1)
     press(app, "undo")
-    assert app.slider[0].value == 50
+    assert app.slider[0].value == 40
     assert whole(app) == "4.5 mL"
     app.slider[0].set_value(95).run()
     assert whole(app) == "none found"
@@ -194,7 +194,7 @@ def test_a_click_on_a_lesion_sends_the_reader_into_it(visit: Visit) -> None:
 
 def test_a_click_on_a_doubtful_slice_sends_the_reader_there(visit: Visit) -> None:
     app = opened(visit)
-    # most doubt: 100 rim voxels at 0.4 and 400 at 0.1 on each of the slices 10 to 19
+    # most doubt: 100 rim voxels at 0.36 and 400 at 0.1 on each of the slices 10 to 19
     assert re.fullmatch(r"Axial (1[1-9]|20): 0\.1 mL in doubt", app.button(key="doubt_0").label)
     press(app, "doubt_0")
     assert visit.look_at is not None

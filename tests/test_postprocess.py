@@ -16,10 +16,10 @@ from utils.segmentation import CERTAIN
 CUBE = Grid((20, 20, 20), np.eye(4))
 
 
-def test_a_voxel_at_exactly_one_half_belongs_to_the_tumour() -> None:
+def test_a_voxel_at_exactly_the_threshold_belongs_to_the_tumour() -> None:
     probabilities = np.zeros((20, 20, 20, 3), np.uint8)
-    probabilities[2:10, 2:10, 2:10, 0] = 128
-    probabilities[10:14, 2:10, 2:10, 0] = 127
+    probabilities[2:10, 2:10, 2:10, 0] = 102  # 0.4 of 255
+    probabilities[10:14, 2:10, 2:10, 0] = 101
     labels = labels_and_specks(probabilities, CUBE)[0]
     assert (labels == Label.ED).sum() == 8**3
 

@@ -14,6 +14,7 @@ import pytest
 from model import runtime
 from utils.labels import Region, regions_of
 from utils.metrics import dice
+from utils.phantom import demo_study
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,6 +105,16 @@ def test_the_mask_is_that_of_the_reference(results: dict[str, tuple[str, Path]])
     for number, region in enumerate(Region):
         assert dice(ours[..., number], theirs[..., number]) >= 0.999, region.name
     assert doubt.max() <= 2  # of 255; bfloat16 in place of float32 is 6 off
+
+
+def test_the_shipped_weights_find_the_phantoms_tumour(results: dict[str, tuple[str, Path]]) -> None:
+    _, truth = demo_study()
+    with np.load(results["chosen"][1]) as found:
+        labels = found["labels"]
+    # measured: 0.86, 0.87 and 0.82; no model is made for synthetic heads, but a channel mixed up
+    # or a layer left untrained lies far below
+    for region, least in zip(Region, (0.8, 0.8, 0.7), strict=True):
+        assert dice(region.mask(labels), region.mask(truth)) >= least, region.name
 
 
 def test_heads_that_come_at_once_do_not_get_each_others_result() -> None:

@@ -23,7 +23,7 @@ SHORT = TrainConfig(
     head_epochs=1,
     steps_per_epoch=3,
     epochs=2,
-    cube_share=0,
+    pasted_share=0,
 )
 
 
@@ -103,6 +103,15 @@ def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
         train(data, tmp_path / "leak", TINY, one_epoch, start=tmp_path / "everyone")
     with pytest.raises(UserError, match="must be equal"):
         train(data, tmp_path / "other", replace(TINY, width=6), one_epoch, start=tmp_path / "first")
+
+
+def test_a_finished_training_run_again_leaves_the_same_network(data: Path, tmp_path: Path) -> None:
+    config = replace(SHORT, learning_rate=3e-2, ema_momentum=0.5)
+    train(data, tmp_path, TINY, config)
+    scans = np.random.default_rng(0).random((16, 20, 16, 4), np.float32)
+    before = load_network(tmp_path).run(scans)
+    train(data, tmp_path, TINY, config)  # no epoch is left: only the checkpoint can give this
+    np.testing.assert_allclose(load_network(tmp_path).run(scans), before, atol=1e-6)
 
 
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
