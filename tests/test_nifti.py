@@ -286,6 +286,12 @@ def test_no_text_of_the_upload_is_in_a_mask() -> None:
     assert [n.code for n in notices] == ["header-text"]
 
 
+def test_a_mask_of_ours_brings_no_text_to_be_told_of() -> None:
+    mask = write_labels(LABELS, Grid(LABELS.shape, LPS))
+    _, notices = read_nifti(mask, "segmentation.nii.gz", labels=True)
+    assert notices == ()
+
+
 def test_a_mask_on_a_grid_that_never_was_a_file_states_both_forms() -> None:
     world = rotated(20) @ np.diag([0.9, 1.1, 5, 1])
     mask = nib.Nifti1Image.from_bytes(

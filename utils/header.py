@@ -41,6 +41,8 @@ _INTEGERS = {2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "
 _DATATYPES = {**_INTEGERS, 16: "f4", 64: "f8"}
 _COLOUR = {128, 2304}
 _COMPLEX = {32, 1792, 2048}
+DESCRIPTION = b"brain-tumour-segmentation; research use only"
+"""What a mask of ours says of itself."""
 _SOFTWARE_VERSION = (b"FSL", b"5.0", b"6.0")  # what FSL leaves in descrip: no patient's text
 
 
@@ -371,7 +373,8 @@ def _has_text(fields: Nifti1Header, head: bytes, version: int) -> bool:
         others.append(bytes(np.asarray(fields["db_name"]).tobytes()).strip(b"\0 "))
     extension = head[348 if version == 1 else 540 :][:1] not in (b"", b"\0")
     others = [text for text in others if text != b"none"]  # FSL's word for no aux_file
-    return extension or any(others) or bool(descrip and not descrip.startswith(_SOFTWARE_VERSION))
+    known = descrip in (b"", DESCRIPTION) or descrip.startswith(_SOFTWARE_VERSION)
+    return extension or any(others) or not known
 
 
 def _refuse_header(subject: str, finding: str) -> NoReturn:

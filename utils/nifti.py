@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from utils.errors import MaskNotVerifiedError
 from utils.filename import display_name
 from utils.grid import Grid
-from utils.header import Header, parse_header
+from utils.header import DESCRIPTION, Header, parse_header
 from utils.intensity import repair
 from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
 from utils.upload import read_head, refuse, unpacked
 from utils.volume import Values, Volume
 
-DESCRIPTION = b"brain-tumour-segmentation; research use only"
 VOXELS_START = 352
 READER_TOLERANCE_MM = 1e-3
 """How far two readers may place a corner apart; what float32 header fields can round away."""
