@@ -65,6 +65,19 @@ def test_specks_are_measured_in_millilitres_not_voxels() -> None:
     assert without_specks(labels, Grid((20, 20, 20), np.diag([1, 1, 2.0, 1]))).any()  # 0.128 mL
 
 
+def test_a_speck_within_a_lesion_counts_as_what_it_lies_in() -> None:
+    labels = np.full((20, 20, 20), Label.ED, np.uint8)
+    labels[1:4, 1:4, 1:4] = Label.ET  # 27 mm3 of core in oedema
+    labels[6:16, 6:16, 6:16] = Label.NCR_NET
+    labels[7:10, 7:10, 7:10] = Label.ET  # 27 mm3 of enhancement in the core
+    labels[12:16, 12:16, 12:16] = Label.ET  # 64 mm3
+    found = without_specks(labels, CUBE)
+    assert (found[1:4, 1:4, 1:4] == Label.ED).all()
+    assert (found[7:10, 7:10, 7:10] == Label.NCR_NET).all()
+    assert (found == Label.ET).sum() == 64
+    np.testing.assert_array_equal(without_specks(labels, CUBE, 0), labels)  # if the reader says so
+
+
 def test_a_head_without_tumour_stays_without() -> None:
     assert not labels_and_specks(np.zeros((20, 20, 20, 3), np.uint8), CUBE)[0].any()
 
@@ -91,12 +104,12 @@ def test_a_full_head_without_background_loses_nothing() -> None:
 @pytest.mark.parametrize(
     ("specks_ml", "told"),
     [
-        ((), "no isolated finding below 0.1 mL to remove"),
-        ((0.027,), "1 isolated finding below 0.1 mL removed: 0.027 mL"),
+        ((), "no isolated finding below 0.1 mL (within a lesion 0.05 mL) to leave out"),
+        ((0.027,), "1 isolated finding below 0.1 mL (within a lesion 0.05 mL) left out: 0.027 mL"),
         (
             (0.06, 0.05, 0.04, 0.03, 0.02, 0.01, 0.01),
-            "7 isolated findings below 0.1 mL removed: 0.060 mL, 0.050 mL, 0.040 mL, 0.030 mL, "
-            "0.020 mL, smaller ones",
+            "7 isolated findings below 0.1 mL (within a lesion 0.05 mL) left out: 0.060 mL, "
+            "0.050 mL, 0.040 mL, 0.030 mL, 0.020 mL, smaller ones",
         ),
     ],
 )

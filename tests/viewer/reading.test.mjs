@@ -30,6 +30,10 @@ test("tumour that is not labelled was a speck", () => {
   assert.equal(label(0, 128, 0, 0), "No tumour: removed as speck");
 });
 
+test("tumour whose inner region is not labelled held a speck of it", () => {
+  assert.equal(label(2, 250, 128, 0), "Oedema: more was too small");
+});
+
 test("in a corrected mask nobody can tell who changed a voxel", () => {
   const corrected = { ...SEGMENTATION, corrected: true };
   assert.equal(labelText(2, [40, 0, 0], corrected), "Oedema: in a corrected mask");

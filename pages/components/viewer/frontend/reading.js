@@ -13,7 +13,7 @@ export function labelText(value, probabilities, segmentation) {
   if (given === seen) return title;
   if (corrected) return `${title}: in a corrected mask`;
   if (given === 0) return `${title}: removed as speck`;
-  return given > seen ? `${title}: enclosed by the rim` : title;
+  return `${title}: ${given > seen ? "enclosed by the rim" : "more was too small"}`;
 }
 
 export function tidy(value) {
