@@ -8,10 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from model import train as training
 from model.bundle import read_bundle
 from model.config import TrainConfig, UNetConfig
+from model.dataset import Cubes, find_cases, split
 from model.predict import load_network
-from model.train import train
+from model.train import Samples, train
+from tests.test_dataset import empty_head, one_cube
 from utils.errors import UserError
 
 TINY = UNetConfig(width=4, depth=1)
@@ -119,3 +122,24 @@ def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path, TINY, config)
     losses = [float(row["loss"]) for row in history(tmp_path)]
     assert min(losses) < 0.8 * losses[0]
+
+
+def test_lesions_are_pasted_and_none_of_a_patient_who_must_not_be_seen(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = []
+
+    def cubes(_: Path, excluded: set[str]) -> Cubes:
+        left_out.append(excluded)
+        return one_cube()
+
+    monkeypatch.setattr(training, "pack", lambda case, cache: empty_head())
+    monkeypatch.setattr(training, "read_cubes", cubes)
+    parts = split(find_cases(data), SHORT)
+    whole = replace(SHORT, head=(96, 96, 80), head_share=1.0, pasted_share=1.0)
+    _, regions = Samples(data, parts, whole).batch(epoch=0, step=0)
+    assert regions.any()  # the heads themselves are without tumour
+    assert left_out == [{case.patient for case in (*parts.validation, *parts.test)}]
+    assert len(left_out[0]) == 3
+    _, regions = Samples(data, parts, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
+    assert not regions.any()
