@@ -65,7 +65,8 @@ Measured per patient on the {tested} test patients, by the code path the app run
 {_table(metrics)}
 
 {tested} patients are few: the intervals are wide, and a single hard case moves a mean by several points.
-The median says what to expect of a usual case, the worst cases below what can happen.
+The median says what to expect of a usual case, the worst cases below what can happen. The threshold and the smallest speck
+were settled with these patients in view (`model/EXPERIMENTS.md`, 9 and 11), so unseen ones may do slightly worse.
 
 {_worst(metrics)}
 
