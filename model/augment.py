@@ -4,14 +4,15 @@ Intensities change through a table of 256 entries per modality, applied to the p
 brightness and contrast then cost one look-up.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, zoom
 from scipy.spatial.transform import Rotation
 
-from model.dataset import SCALE, Cubes, Packed
+from model.dataset import CUBE_SPACING_MM, SCALE, Cubes, Packed
 from utils.labels import regions_of
 
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
@@ -25,9 +26,33 @@ TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
 TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
 LOG_GAMMA, LOG_CONTRAST, BRIGHTNESS = 0.3, 0.18, 0.05  # standard deviations
+# the same for z-scores: gain, bend (of the square) and shift
+LOG_GAIN, BEND, SHIFT = 0.15, 0.02, 0.2
+NOISE, Z_NOISE = 0.06, 0.4  # most noise, in the units of MinMax-scaled and standardised scans
 
 
-def crop_sample(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator) -> Sample:
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How a network wants its samples.
+
+    Attributes
+    ----------
+    standardised : bool
+        Scans as z-scores over the brain, 0 outside, instead of MinMax-scaled.
+    coarsened_share : float
+        Share of samples blurred to the resolution of the lesion cubes.
+    mirrored_axes : int
+        Along how many axes, from the first, samples are mirrored half of the time.
+    """
+
+    standardised: bool = False
+    coarsened_share: float = 0.0
+    mirrored_axes: int = 1
+
+
+def crop_sample(
+    case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, style: Style
+) -> Sample:
     """A random box of a head, more often than not around some part of the tumour."""
     corner = _corner(case.labels, shape, rng)
     box = tuple(slice(max(c, 0), c + n) for c, n in zip(corner, shape, strict=True))
@@ -37,11 +62,17 @@ def crop_sample(case: Packed, shape: tuple[int, int, int], rng: np.random.Genera
         for c, n, got in zip(corner, shape, labels.shape, strict=True)
     ]
     images, labels = np.pad(images, [*padding, (0, 0)]), np.pad(labels, padding)
-    scaled = np.stack([_contrasts(rng)[images[..., c]] for c in range(4)], axis=-1)
+    if style.standardised:
+        tables = [_z_contrasts(table, rng) for table in case.z_tables]
+    else:
+        tables = [_contrasts(rng) for _ in range(4)]
+    scaled = np.stack([table[images[..., c]] for c, table in enumerate(tables)], axis=-1)
     regions = regions_of(labels).astype(np.uint8)
+    if rng.random() < style.coarsened_share:
+        scaled = _coarsened(scaled)
     if rng.random() < TURN_SHARE:
         scaled, regions = _turned(scaled, regions, _random_matrix(rng), shape)
-    return _finished(scaled, regions, rng)
+    return _finished(scaled, regions, rng, style)
 
 
 def pasted(case: Packed, cubes: Cubes, rng: np.random.Generator) -> Packed:
@@ -123,6 +154,33 @@ def _contrasts(rng: np.random.Generator) -> NDArray[np.float32]:
     return table32
 
 
+def _z_contrasts(z: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """(256,) z-scores of packed bytes under random gain, bend and shift."""
+    table = z * np.exp(rng.normal(0, LOG_GAIN)) + rng.normal(0, BEND) * z**2 + rng.normal(0, SHIFT)
+    if rng.random() < DROP_SHARE:
+        table[:] = 0
+    table[0] = 0
+    table32: NDArray[np.float32] = table.astype(np.float32)
+    return table32
+
+
+def _coarsened(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What sampling at the cubes' spacing and back leaves of a box."""
+    for axis, spacing in enumerate(CUBE_SPACING_MM):
+        matrix = _there_and_back(scaled.shape[axis], spacing)
+        scaled = np.moveaxis(np.tensordot(matrix, scaled, (1, axis)), 0, axis)
+    return scaled
+
+
+@cache
+def _there_and_back(size: int, spacing: float) -> NDArray[np.float32]:
+    """(size, size) matrix of linear sampling at `spacing` voxels and back again."""
+    coarse = zoom(np.eye(size), (1 / spacing, 1), order=1, mode="nearest", grid_mode=True)
+    back = (size / len(coarse), 1)
+    fine: NDArray[np.float64] = zoom(coarse, back, order=1, mode="nearest", grid_mode=True)
+    return fine.astype(np.float32)
+
+
 def _random_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
     """Rotation about the three axes times an isotropic scale."""
     angles = rng.uniform(-TURN_RADIANS, TURN_RADIANS, 3)
@@ -149,15 +207,21 @@ def _turned(
 
 
 def _finished(
-    scaled: NDArray[np.float32], regions: NDArray[np.uint8], rng: np.random.Generator
+    scaled: NDArray[np.float32],
+    regions: NDArray[np.uint8],
+    rng: np.random.Generator,
+    style: Style,
 ) -> Sample:
     """Mirror, blur and noise: what does not depend on where the sample came from."""
     if rng.random() < BLUR_SHARE:
         channel = int(rng.integers(4))
         scaled[..., channel] = gaussian_filter(scaled[..., channel], rng.uniform(0.4, 1.0))
     if rng.random() < NOISE_SHARE:
-        noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, 0.06))
-        scaled = np.where(scaled > 0, scaled + noise, 0)
-    if rng.random() < 0.5:  # left and right: the only mirror image that looks like a head
-        scaled, regions = scaled[::-1], regions[::-1]
+        most = Z_NOISE if style.standardised else NOISE
+        noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, most))
+        scaled = np.where(scaled != 0, scaled + noise, 0)
+    # left and right is the only mirror image that looks like a head; patches may bear the others
+    for axis in range(style.mirrored_axes):
+        if rng.random() < 0.5:
+            scaled, regions = np.flip(scaled, axis), np.flip(regions, axis)
     return np.ascontiguousarray(scaled, np.float32), np.ascontiguousarray(regions)

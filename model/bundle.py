@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, METRICS = "config.json", "unet.weights.h5", "metrics.json"
+LESION = "lesion"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ModelInfo:
         Names of the training, validation and test cases.
     temperatures : tuple of float
         What each region's logits are divided by, see `model.calibration`.
+    lesion : ModelInfo or None
+        The network that looks at the tumour again, in a folder of that name inside this one.
     """
 
     name: str
@@ -51,6 +54,12 @@ class ModelInfo:
     training: TrainConfig
     cases: Mapping[str, list[str]]
     temperatures: tuple[float, ...]
+    lesion: "ModelInfo | None" = None
+
+    @property
+    def hashes(self) -> list[str]:
+        """Of all weights that run."""
+        return [self.sha256, *([] if self.lesion is None else self.lesion.hashes)]
 
 
 def save_bundle(
@@ -98,8 +107,10 @@ def read_bundle(folder: Path) -> ModelInfo:
         raise _broken(folder, f"holds other weights than {CONFIG} names")
     if preprocess != asdict(SPEC):
         raise _broken(folder, "was trained on scans that were prepared differently")
+    lesion = read_bundle(folder / LESION) if (folder / LESION).exists() else None
     return ModelInfo(
-        folder.name, folder / WEIGHTS, digest, unet, training, cases, tuple(temperatures)
+        *(folder.name, folder / WEIGHTS, digest, unet, training, cases),
+        *(tuple(temperatures), lesion),
     )
 
 

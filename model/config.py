@@ -23,6 +23,8 @@ class UNetConfig(_Strict):
     width: int = 24  # filters at half resolution; doubled at each level below
     depth: int = 3  # number of 2x poolings below half resolution
     max_width: int = 192
+    normalisation: str = "instance"  # or "batch", which sees the same in a patch as in a head
+    standardised: bool = False  # reads z-scores over the brain instead of MinMax-scaled scans
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,36 @@ class TrainConfig(_Strict):
     head_epochs: int = 6
     head_share: float = 0.0  # share of whole heads in the epochs before
     pasted_share: float = 0.6  # share of samples with lesions of other patients pasted in
+    batch: int = 1  # samples a step
+    cube_share: float = 0.0  # share of samples that are lesion cubes alone
+    coarsened_share: float = 0.0  # share of the others blurred to the cubes' resolution
+    mirrored_axes: int = 1  # 1: left and right only; 3: along every axis
     steps_per_epoch: int = 50
     epochs: int = 37
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-4
     ema_momentum: float = 0.995  # the averaged weights are the ones evaluated and shipped
     compiled: bool = False  # a quarter faster under torch, after a minute and a C++ compiler's work
+
+
+RECIPES = {
+    "head": (UNetConfig(), TrainConfig()),
+    # patches: half of them lesion cubes, the others as blurred as those now and then, so that
+    # their blur does not tell them apart; batch normalisation, because a patch is no head
+    "lesion": (
+        UNetConfig(width=32, depth=2, normalisation="batch", standardised=True),
+        TrainConfig(
+            crop=(56, 56, 40),
+            batch=8,
+            cube_share=0.5,
+            coarsened_share=0.4,
+            mirrored_axes=3,
+            pasted_share=0.0,
+            head_epochs=0,
+            steps_per_epoch=200,
+            epochs=28,
+            weight_decay=1e-2,
+        ),
+    ),
+}
+"""What the two networks of a model folder are, and how they are trained."""

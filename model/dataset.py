@@ -11,7 +11,7 @@ are one patient; ``lesion_cubes.npz`` holds patches around the lesions of furthe
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +33,7 @@ from utils.study import Modality, Study
 CUBES, LABEL_MAPS = "lesion_cubes.npz", "label_maps.npz"
 # cubes and maps come from 240 x 240 x 155 mm volumes resized to 128 x 128 x 128
 CUBE_SPACING_MM = (240 / 128, 240 / 128, 155 / 128)
+CUBE_Z_LIMITS = np.repeat([[-4.0], [8.0]], 4, axis=1)  # of every scan
 BRAIN_CENTRE_MM = (120, 127, 72)  # in BraTS' atlas space: mean of the patients in the manifest
 SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
 CODING_OF_NAME = {
@@ -98,6 +99,14 @@ class Packed:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     z_limits: NDArray[np.float64]
+
+    @property
+    def z_tables(self) -> NDArray[np.float32]:
+        """(4, 256) z-scores over the brain of each scan's bytes; 0 outside the brain."""
+        low, high = self.z_limits[..., None]
+        tables = low + (np.arange(256) - 1) / SCALE * (high - low)
+        tables[:, 0] = 0
+        return tables.astype(np.float32)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,41 @@ class Cubes:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     centres_mm: NDArray[np.float64]
+
+    def packed(self, index: int) -> "Packed":
+        """One cube as a head of its own."""
+        return Packed(self.images[index], self.labels[index], CUBE_Z_LIMITS)
+
+    def each(self) -> "Iterator[Packed]":
+        """One cube after the other."""
+        return map(self.packed, range(len(self.images)))
+
+
+def unseen(folder: Path, parts: Split, config: TrainConfig) -> set[str]:
+    """Patients whose lesion cubes a training must not see.
+
+    Those who watch and test it, and of the patients of whom there are only cubes the fold's part.
+    """
+    trained = {case.patient for case in parts.train}
+    watching = {case.patient for case in (*parts.validation, *parts.test)}
+    return {
+        patient
+        for patient in (cube_patients(folder) | watching) - trained
+        if patient in watching or _in_fold(patient, config)
+    }
+
+
+def cube_patients(folder: Path) -> set[str]:
+    """Whose lesion cubes lie beside the cases."""
+    if not (folder / CUBES).exists():
+        return set()
+    with np.load(folder / CUBES) as file:
+        return {str(name).rsplit("_", 1)[0] for name in file["names"]}
+
+
+def _in_fold(patient: str, config: TrainConfig) -> bool:
+    digest = sha256(f"{config.seed} {patient}".encode()).digest()
+    return int.from_bytes(digest[:8]) % config.folds == config.fold
 
 
 def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:

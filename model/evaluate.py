@@ -12,20 +12,24 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, read_bundle
+from model.bundle import LESION, METRICS, read_bundle
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
-from model.dataset import Case, find_cases
+from model.dataset import Case, cube_patients, find_cases, read_cubes, split, unseen
 from model.predict import DEFAULT_MODEL, EXIT_REFUSED, Network, load_network, segment
 from utils.errors import UserError
+from utils.intake import read_study_folder
 from utils.labels import Region
-from utils.metrics import RegionScores, naive_scores, score
+from utils.metrics import RegionScores, dice, naive_scores, score
+from utils.plausibility import likely_arrangement
+from utils.postprocess import THRESHOLD
 from utils.segmentation import Segmentation
 from utils.study import Modality
 
@@ -35,6 +39,7 @@ SUMMARISED = (
     "volume_error_ml", "absolute_volume_error_ml",
 )  # fmt: skip
 RESAMPLES = 10_000
+PATCH = (64, 64, 40)  # what a lesion cube fits into
 
 Scores = dict[str, Any]
 """What is known about one case, as plain numbers."""
@@ -45,8 +50,8 @@ def evaluate(cases: Sequence[Case], network: Network) -> dict[str, Scores]:
     results = {}
     for number, case in enumerate(cases, 1):
         results[case.name] = evaluate_case(case, network)
-        dice = "  ".join(f"{k} {v['dice']:.3f}" for k, v in results[case.name]["regions"].items())
-        LOG.info("[%d/%d] %s  %s", number, len(cases), case.name, dice)
+        told = "  ".join(f"{k} {v['dice']:.3f}" for k, v in results[case.name]["regions"].items())
+        LOG.info("[%d/%d] %s  %s", number, len(cases), case.name, told)
     return results
 
 
@@ -67,6 +72,60 @@ def evaluate_case(case: Case, network: Network) -> Scores:
         "naive_empty": asdict(naive_scores(np.zeros_like(truth), truth, study.grid)),
         "seconds": round(seconds, 2),
     }
+
+
+def evaluate_patches(data: Path, fold: Path) -> Scores:
+    """Score a lesion network on the lesion patches of further patients whom it never saw.
+
+    They are of the resolution of the cubes, and show a lesion without the head around it.
+
+    Returns
+    -------
+    dict
+        ``patients`` and ``cubes``, how many; ``dice``, by region, of every cube.
+    """
+    info = read_bundle(fold)
+    parts = split(find_cases(data), info.training)
+    of_heads = {case.patient for case in (*parts.train, *parts.validation, *parts.test)}
+    wanted = unseen(data, parts, info.training) - of_heads
+    cubes = read_cubes(data, excluded=cube_patients(data) - wanted)
+    network = load_network(fold, PATCH)
+    found: Scores = {region.name: [] for region in Region}
+    for patch in () if cubes is None else cubes.each():
+        tables = zip(patch.z_tables, np.moveaxis(patch.images, -1, 0), strict=True)
+        tensor = np.zeros((*PATCH, len(Modality)), np.float32)
+        i, j, k = patch.labels.shape
+        tensor[:i, :j, :k] = np.stack([table[codes] for table, codes in tables], axis=-1)
+        inside = network.run(tensor)[:i, :j, :k] >= THRESHOLD
+        for channel, region in enumerate(Region):
+            found[region.name].append(dice(inside[..., channel], region.mask(patch.labels)))
+    return {"patients": len(wanted), "cubes": len(found[Region.WT.name]), "dice": found}
+
+
+def input_check(cases: Sequence[Case]) -> dict[str, int]:
+    """How often the app's check stops a sound study, and how often it notices swapped scans.
+
+    Returns
+    -------
+    dict
+        ``studies``; ``stopped``, how many of them were refused or asked about; ``swaps``, studies
+        with two scans in each other's slot; ``noticed``, how many of these were asked about.
+    """
+    counts = dict.fromkeys(("studies", "stopped", "swaps", "noticed"), 0)
+    for case in cases:
+        counts["studies"] += 1
+        try:
+            intake = read_study_folder(case.segmentation.parent)
+        except UserError:
+            counts["stopped"] += 1
+            continue
+        counts["stopped"] += any(notice.consent for notice in intake.notices)
+        for a, b in combinations(Modality, 2):
+            swapped = dict(intake.study.scans)
+            swapped[a], swapped[b] = swapped[b], swapped[a]
+            counts["swaps"] += 1
+            counts["noticed"] += bool(likely_arrangement(swapped))
+    return counts
 
 
 def pooled(tested: Mapping[str, Scores], validated: Mapping[str, Scores]) -> dict[str, Any]:
@@ -108,7 +167,8 @@ def without(network: Network, modality: Modality) -> Network:
         blinded[..., channel] = 0
         return network.run(blinded)
 
-    return replace(network, run=run)
+    lesion = None if network.lesion is None else without(network.lesion, modality)
+    return replace(network, run=run, lesion=lesion)
 
 
 def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -178,13 +238,16 @@ def main() -> int:
         writes = arguments.set == "test" and not arguments.dry
         validated = _measured(arguments.data, folds, "validation") if writes else {}
         blinded = _dice_without(arguments.data, folds) if writes else {}
+        patches = _patches(arguments.data, folds) if writes else {}
+        checked = input_check(find_cases(arguments.data)) if writes else {}
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
     metrics = pooled(tested, validated)
     LOG.info(json.dumps(metrics["summary"], indent=1))
     if writes:
-        _write(arguments.model, folds, metrics | {"without": blinded})
+        further = {"without": blinded, "patches": patches, "input_check": checked}
+        _write(arguments.model, folds, metrics | further)
     return 0
 
 
@@ -206,15 +269,27 @@ def _dice_without(data: Path, folds: Sequence[Path]) -> Scores:
     found = {}
     for modality in Modality:
         cases = _measured(data, folds, "test", modality).values()
-        dice = {r.name: [case["regions"][r.name]["dice"] for case in cases] for r in Region}
-        found[modality.name] = {name: round(float(np.mean(d)), 4) for name, d in dice.items()}
+        blind = {r.name: [case["regions"][r.name]["dice"] for case in cases] for r in Region}
+        found[modality.name] = {name: round(float(np.mean(d)), 4) for name, d in blind.items()}
     return found
+
+
+def _patches(data: Path, folds: Sequence[Path]) -> Scores:
+    """What the lesion networks make of the patches that none of them saw; empty without any."""
+    each = [evaluate_patches(data, fold / LESION) for fold in folds if (fold / LESION).exists()]
+    if not sum(found["cubes"] for found in each):
+        return {}
+    dice_of = {r.name: [d for found in each for d in found["dice"][r.name]] for r in Region}
+    return {
+        **{key: sum(found[key] for found in each) for key in ("patients", "cubes")},
+        "dice": {name: summary(values) for name, values in dice_of.items()},
+    }
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
     papers = {
-        "weights_sha256": read_bundle(folder).sha256,
-        "measured": {fold.name: read_bundle(fold).sha256 for fold in folds},
+        "weights_sha256": read_bundle(folder).hashes,
+        "measured": {fold.name: read_bundle(fold).hashes for fold in folds},
     }
     (folder / METRICS).write_text(json.dumps(papers | metrics, indent=1) + "\n")
     write_card(folder)

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import load_model, read_bundle
-from model.config import TrainConfig
+from model.bundle import ModelInfo, load_model, read_bundle
+from model.config import UNetConfig
 from model.runtime import choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
@@ -28,8 +28,8 @@ from utils.labels import Region
 from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
-from utils.postprocess import labels_and_specks, steps_taken
-from utils.preprocess import preprocess
+from utils.postprocess import THRESHOLD, labels_and_specks, steps_taken
+from utils.preprocess import preprocess, standardised
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
 
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
+# least probability of tumour at which the lesion network is asked as well: half of what makes a
+# voxel tumour; lower, it adds islands, higher, it mends less (EXPERIMENTS.md, 12)
+SUSPICION = THRESHOLD / 2
+MARGIN = 8  # voxels of surroundings that it sees
+LESION_WINDOW = (96, 112, 96)  # most tumours fit into one
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 
 Progress = Callable[[float], None]
@@ -55,6 +60,10 @@ class Network:
         sees other statistics in another shape, and a compiled network has to be compiled anew.
     model_id, weights_sha256, runtime : str
         See `utils.segmentation.Provenance`.
+    standardised : bool
+        Whether it reads z-scores over the brain instead of MinMax-scaled scans.
+    lesion : Network or None
+        A second network, trained on patches around lesions, that looks at the tumour again.
     """
 
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -62,6 +71,18 @@ class Network:
     model_id: str
     weights_sha256: str
     runtime: str
+    standardised: bool = False
+    lesion: "Network | None" = None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What the second network adds, in words for the provenance."""
+        if self.lesion is None:
+            return ()
+        return (
+            f"wherever tumour is at least {SUSPICION:.0%} probable, the mean with the lesion "
+            f"network (weights {self.lesion.weights_sha256}) counts",
+        )
 
 
 def segment(
@@ -92,7 +113,7 @@ def segment(
     started = time.perf_counter()
     tensor, placement = preprocess(study, network.window)
     progress(0.2)
-    probabilities = window_mean(tensor, network, progress)
+    probabilities = region_probabilities(tensor, network, progress)
     restored = placement.restore(probabilities)
     progress(0.9)
     labels, specks_ml = labels_and_specks(restored, study.grid)
@@ -101,17 +122,17 @@ def segment(
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        (*placement.steps, *steps_taken(specks_ml)),
+        (*placement.steps, *network.steps, *steps_taken(specks_ml)),
         tuple(n.text for n in notices),
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     return Segmentation(labels, restored, study.grid, provenance)
 
 
-def window_mean(
+def region_probabilities(
     tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
 ) -> NDArray[np.uint8]:
-    """Run the network on a whole head, window by window; most heads fit into one.
+    """Run the network on a whole head, and the lesion network, if there is one, on the tumour.
 
     Parameters
     ----------
@@ -121,8 +142,44 @@ def window_mean(
     Returns
     -------
     (i, j, k, 3) uint8 array
-        Mean over overlapping windows of each region's probability, times ``CERTAIN``.
+        Probability of each region, times ``CERTAIN``.
     """
+    found = _window_mean(_as_read(tensor, network), network, lambda s: progress(0.2 + 0.4 * s))
+    suspected = found[..., list(Region).index(Region.WT)] >= SUSPICION
+    if (lesion := network.lesion) is not None and suspected.any():
+        box = _around(suspected, lesion.window)
+        closer = _window_mean(
+            _as_read(tensor, lesion)[box], lesion, lambda s: progress(0.6 + 0.2 * s)
+        )
+        # a patch looks the same wherever it lies: only the first network knows that it is no tumour
+        found[box] += np.where(suspected[box][..., None], (closer - found[box]) / 2, 0)
+    progress(0.8)
+    stored: NDArray[np.uint8] = np.rint(found * CERTAIN).astype(np.uint8)
+    return stored
+
+
+def _as_read(tensor: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
+    return standardised(tensor) if network.standardised else tensor
+
+
+def _around(suspected: NDArray[np.bool_], window: tuple[int, int, int]) -> tuple[slice, ...]:
+    """The box around a suspected tumour and its surroundings, no smaller than a window."""
+    box = []
+    for axis, least in enumerate(window):
+        across = tuple({0, 1, 2} - {axis})
+        places = np.flatnonzero(suspected.any(axis=across))
+        first, last = int(places[0]) - MARGIN, int(places[-1]) + MARGIN + 1
+        size = max(least, last - first)
+        start = (first + last - size) // 2
+        start = max(0, min(start, suspected.shape[axis] - size))
+        box.append(slice(start, min(start + size, suspected.shape[axis])))
+    return tuple(box)
+
+
+def _window_mean(
+    tensor: NDArray[np.float32], network: Network, progress: Progress
+) -> NDArray[np.float32]:
+    """Mean over overlapping windows of each region's probability; most heads fit into one."""
     total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
     count = np.zeros((*tensor.shape[:3], 1), np.float32)
     windows = list(product(*map(_starts, tensor.shape[:3], network.window)))
@@ -130,13 +187,17 @@ def window_mean(
         box = tuple(slice(c, c + n) for c, n in zip(corner, network.window, strict=True))
         total[box] += _probabilities(tensor[box], network)
         count[box] += 1
-        progress(0.2 + 0.6 * number / len(windows))
-    scaled: NDArray[np.uint8] = np.rint(total / count * CERTAIN).astype(np.uint8)
-    return scaled
+        progress(number / len(windows))
+    total /= count
+    return total
 
 
-def load_network(folder: Path = DEFAULT_MODEL) -> Network:
+def load_network(
+    folder: Path = DEFAULT_MODEL, window: tuple[int, int, int] | None = None
+) -> Network:
     """Verify and load a model folder; the first call takes seconds, for it imports the backend.
+
+    A network with batch normalisation may be given another `window` than it is configured for.
 
     Raises
     ------
@@ -146,7 +207,8 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     info = read_bundle(folder)
     try:
         choose_backend()
-        return as_network(load_model(info), info.training, info.name, info.sha256)
+        lesion = None if info.lesion is None else _loaded(info.lesion, LESION_WINDOW)
+        return replace(_loaded(info, window or info.training.head), lesion=lesion)
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
@@ -155,13 +217,28 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
 
 
 def as_network(
-    model: "keras.Model", training: TrainConfig, model_id: str = "", weights_sha256: str = ""
+    model: "keras.Model",
+    unet: UNetConfig,
+    window: tuple[int, int, int],
+    model_id: str = "",
+    weights_sha256: str = "",
 ) -> Network:
     """Wrap a Keras model, trained or still in training, as what `segment` runs."""
     from model.device import backend_and_device  # Keras, like the model itself: seconds to import
 
-    run = runner(model, training.head)
-    return Network(run, training.head, model_id, weights_sha256, backend_and_device())
+    run = runner(model, window)
+    return Network(
+        run,
+        window,
+        model_id,
+        weights_sha256,
+        backend_and_device(),
+        unet.standardised,
+    )
+
+
+def _loaded(info: ModelInfo, window: tuple[int, int, int]) -> Network:
+    return as_network(load_model(info), info.unet, window, info.name, info.sha256)
 
 
 def _starts(size: int, window: int) -> list[int]:

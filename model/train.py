@@ -1,6 +1,7 @@
 """Train the network: ``python -m model.train DATA OUT``. Interrupt it and run it again: it resumes.
 
-DATA holds BraTS cases (see `model.dataset`); OUT becomes a model folder, with the log, the
+DATA holds BraTS cases (see `model.dataset`); OUT becomes a model folder (the ``lesion`` network's
+is called ``lesion`` and lies in that of the ``head`` network), with the log, the
 learning curve and the checkpoint of the running training beside the weights. The backend is
 whatever ``KERAS_BACKEND`` names; 3-D training on a CPU is several times faster under torch.
 """
@@ -22,14 +23,23 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.augment import crop_sample, pasted
+from model.augment import Sample, Style, crop_sample, pasted
 from model.bundle import fill_weights, read_bundle, save_bundle
 from model.calibration import temperatures
-from model.config import TrainConfig, UNetConfig
-from model.dataset import Packed, Split, find_cases, pack, read_cubes, split, unpacked
+from model.config import RECIPES, TrainConfig, UNetConfig
+from model.dataset import (
+    Packed,
+    Split,
+    find_cases,
+    pack,
+    read_cubes,
+    split,
+    unpacked,
+    unseen,
+)
 from model.device import precision
 from model.losses import dice_cross_entropy
-from model.predict import EXIT_REFUSED, as_network, window_mean
+from model.predict import EXIT_REFUSED, as_network, region_probabilities
 from model.unet import build_unet
 from utils.errors import UserError
 from utils.labels import Region, regions_of
@@ -54,7 +64,7 @@ def train(
     parts = split(find_cases(data), config)
     if not (parts.train and parts.validation):
         raise UserError(f"{data} holds too few patients to train, validate and test on. Add more.")
-    samples = Samples(data, parts, config)
+    samples = Samples(data, parts, unet, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
     keras.mixed_precision.set_global_policy(precision())
@@ -71,7 +81,7 @@ def train(
         loss = _run_epoch(model, samples, len(rows))
         raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
-        rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
+        rows.append(_row(len(rows), loss, _patient_dice(model, validation, unet, config), started))
         averaged.on_test_end()
         _write_history(out / HISTORY, rows)
         raw_weights.replace(out / CHECKPOINT)
@@ -83,7 +93,7 @@ def train(
     shipped.set_weights(model.get_weights())
     # nothing can be learnt about a network's doubt from patients it was trained on
     if config.fold >= 0:
-        doubt = _temperatures(shipped, validation, config)
+        doubt = _temperatures(shipped, validation, unet, config)
     else:
         doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
@@ -93,11 +103,13 @@ def train(
 class Samples:
     """Random samples; the same ones for the same seed, epoch and step."""
 
-    def __init__(self, data: Path, parts: Split, config: TrainConfig) -> None:
-        unseen = {case.patient for case in (*parts.validation, *parts.test)}
+    def __init__(self, data: Path, parts: Split, unet: UNetConfig, config: TrainConfig) -> None:
         self.config = config
+        self.cube_style = Style(standardised=unet.standardised, mirrored_axes=config.mirrored_axes)
+        self.style = replace(self.cube_style, coarsened_share=config.coarsened_share)
         self.cases = [pack(case, data / ".packed") for case in parts.train]
-        self.cubes = read_cubes(data, excluded=unseen) if config.pasted_share else None
+        wanted = config.pasted_share or config.cube_share
+        self.cubes = read_cubes(data, excluded=unseen(data, parts, config)) if wanted else None
         LOG.info(
             "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
             len(self.cases),
@@ -107,16 +119,23 @@ class Samples:
         )
 
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """(1, i, j, k, 4) inputs and (1, i, j, k, 3) regions of one step."""
+        """(batch, i, j, k, 4) inputs and (batch, i, j, k, 3) regions of one step."""
         rng = np.random.default_rng((self.config.seed, epoch, step))
+        samples = [self._sample(epoch, rng) for _ in range(self.config.batch)]
+        images, regions = (np.stack(part) for part in zip(*samples, strict=True))
+        return images, regions
+
+    def _sample(self, epoch: int, rng: np.random.Generator) -> Sample:
+        if self.cubes is not None and rng.random() < self.config.cube_share:
+            cube = self.cubes.packed(int(rng.integers(len(self.cubes.images))))
+            return crop_sample(cube, self.config.crop, rng, self.cube_style)
         case = self.cases[rng.integers(len(self.cases))]
         if self.cubes is not None and rng.random() < self.config.pasted_share:
             case = pasted(case, self.cubes, rng)
         whole = epoch >= self.config.epochs - self.config.head_epochs
         whole |= rng.random() < self.config.head_share
         shape = self.config.head if whole else self.config.crop
-        images, regions = crop_sample(case, shape, rng)
-        return images[None], regions[None]
+        return crop_sample(case, shape, rng, self.style)
 
 
 def plot_learning_curve(out: Path) -> None:
@@ -186,7 +205,7 @@ def _run_epoch(model: keras.Model, samples: Samples, epoch: int) -> float:
 
 
 def _patient_dice(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> NDArray[np.float64]:
     """(3,) mean Dice of whole patients, by the windows that the app uses."""
     found = [
@@ -194,29 +213,29 @@ def _patient_dice(
             dice(stored[..., r] >= THRESHOLD * CERTAIN, region.mask(np.asarray(case.labels)))
             for r, region in enumerate(Region)
         ]
-        for case, stored in zip(cases, _predicted(model, cases, config), strict=True)
+        for case, stored in zip(cases, _predicted(model, cases, unet, config), strict=True)
     ]
     return np.asarray(np.mean(found, axis=0))
 
 
 def _temperatures(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> tuple[float, ...]:
     truths = [regions_of(np.asarray(case.labels)) for case in cases]
-    return temperatures(_predicted(model, cases, config), truths)
+    return temperatures(_predicted(model, cases, unet, config), truths)
 
 
 def _predicted(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
     """(i, j, k, 3) stored probabilities of each case."""
     # a model of its own, never compiled: compiling another shape costs more than it gives
-    network = as_network(keras.Model(model.inputs, model.outputs), config)
+    network = as_network(keras.Model(model.inputs, model.outputs), unet, config.head)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
         padding = [(0, max(0, h - n)) for h, n in zip(config.head, shape, strict=True)]
-        stored = window_mean(np.pad(images, [*padding, (0, 0)]), network)
+        stored = region_probabilities(np.pad(images, [*padding, (0, 0)]), network)
         found.append(stored[tuple(slice(n) for n in shape)])
     return found
 
@@ -300,14 +319,16 @@ def main() -> int:
         "default": [],
         "metavar": "KEY=VALUE",
     }
+    parser.add_argument("--recipe", choices=RECIPES, default="head", help="which network")
     parser.add_argument("--start", type=Path, help="a model folder to start from")
     parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        unet = UNetConfig.from_dict(dict(arguments.unet))
-        config = TrainConfig.from_dict(dict(arguments.train))
+        base_unet, base_config = RECIPES[arguments.recipe]
+        unet = UNetConfig.from_dict(asdict(base_unet) | dict(arguments.unet))
+        config = TrainConfig.from_dict(asdict(base_config) | dict(arguments.train))
         train(arguments.data, arguments.out, unet, config, start=arguments.start)
     except UserError as error:
         sys.stderr.write(f"{error}\n")

@@ -33,20 +33,20 @@ def build_unet(config: UNetConfig) -> keras.Model:
         [len(Modality), *shape] if _channel_axis() == 1 else [*shape, len(Modality)], name="scans"
     )
     x = layers.Conv3D(config.width, 4, 2, "same", use_bias=False, name="stem_conv")(inputs)
-    x = _normalise(x, "stem")
+    x = _normalise(x, config, "stem")
 
     skips = []
     for level, width in enumerate(widths[:-1]):
-        x = _convolve(x, width, f"down{level}")
+        x = _convolve(x, width, config, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling3D(name=f"down{level}_pool")(x)
 
-    x = _convolve(x, widths[-1], "bottom")
+    x = _convolve(x, widths[-1], config, "bottom")
 
     for level, width in reversed(list(enumerate(widths[:-1]))):
         x = layers.Conv3DTranspose(width, 2, strides=2, name=f"up{level}_grow")(x)
         x = layers.Concatenate(_channel_axis(), name=f"up{level}_join")([skips[level], x])
-        x = _convolve(x, width, f"up{level}")
+        x = _convolve(x, width, config, f"up{level}")
 
     x = layers.Conv3DTranspose(len(Region), 2, strides=2, name=LOGITS)(x)
     # float32 whatever the policy: half precision cannot hold a small log-probability
@@ -54,17 +54,23 @@ def build_unet(config: UNetConfig) -> keras.Model:
     return keras.Model(inputs, outputs, name="unet")
 
 
-def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+def _convolve(x: keras.KerasTensor, width: int, config: UNetConfig, name: str) -> keras.KerasTensor:
     """Two 3x3x3 convolutions, each normalised and activated."""
     for step in "ab":
         x = layers.Conv3D(width, 3, padding="same", use_bias=False, name=f"{name}{step}_conv")(x)
-        x = _normalise(x, f"{name}{step}")
+        x = _normalise(x, config, f"{name}{step}")
     return x
 
 
-def _normalise(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Instance normalisation, which needs no large batch, and leaky ReLU."""
-    x = InstanceNormalization(name=f"{name}_norm")(x)
+def _normalise(x: keras.KerasTensor, config: UNetConfig, name: str) -> keras.KerasTensor:
+    """Normalisation over each head, which needs no large batch, or over the batch; leaky ReLU."""
+    match config.normalisation:
+        case "instance":
+            x = InstanceNormalization(name=f"{name}_norm")(x)
+        case "batch":
+            x = layers.BatchNormalization(_channel_axis(), epsilon=EPSILON, name=f"{name}_norm")(x)
+        case unknown:
+            raise ValueError(f"normalisation is {unknown!r}; it must be 'instance' or 'batch'")
     return layers.LeakyReLU(negative_slope=0.01, name=f"{name}_relu")(x)
 
 

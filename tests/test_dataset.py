@@ -1,25 +1,32 @@
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from model.augment import crop_sample, pasted
+from model import augment, dataset
+from model.augment import Style, crop_sample, pasted
 from model.config import TrainConfig
 from model.dataset import (
     Cubes,
     Packed,
+    Split,
+    cube_patients,
     find_cases,
     label_coding,
     pack,
     read_cubes,
     split,
     unpacked,
+    unseen,
 )
 from utils.errors import UserError
 from utils.labels import LabelCoding
 
 LPS = np.diag([-1.0, -1, 1, 1])
+LIMITS = np.array([[-2.0] * 4, [4.0] * 4])
 OLD, NEW = ("flair", "t1", "t1ce", "t2"), ("t2f", "t1n", "t1c", "t2w")
 
 
@@ -229,16 +236,105 @@ def packed_head() -> Packed:
 
 
 @pytest.mark.parametrize(
+    "style",
+    [Style(), Style(standardised=True, coarsened_share=0.5, mirrored_axes=3)],
+    ids=["head", "patch"],
+)
+@pytest.mark.parametrize(
     "shape", [(24, 24, 24), (64, 64, 64)], ids=["inside", "larger than the head"]
 )
-def test_augmentation_moves_image_and_truth_together(shape: tuple[int, int, int]) -> None:
+def test_augmentation_moves_image_and_truth_together(
+    shape: tuple[int, int, int], style: Style
+) -> None:
     rng = np.random.default_rng(1)
     overlaps = []
     for _ in range(12):
-        images, regions = crop_sample(packed_head(), shape, rng)
+        images, regions = crop_sample(packed_head(), shape, rng, style)
         assert images.shape == (*shape, 4)
         assert regions.shape == (*shape, 3)
         if regions[..., 0].any():
             brightest = images.max(axis=-1) > 0.6 * images.max()
             overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
     assert np.median(overlaps) > 0.9
+
+
+def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch off every change of a sample that is left to chance."""
+    for share in ("TURN_SHARE", "NOISE_SHARE", "BLUR_SHARE", "DROP_SHARE"):
+        monkeypatch.setattr(augment, share, 0.0)
+    for deviation in ("LOG_GAIN", "BEND", "SHIFT"):
+        monkeypatch.setattr(augment, deviation, 0.0)
+
+
+def test_heads_and_cubes_are_standardised_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_accidents(monkeypatch)
+    style, rng = Style(standardised=True, mirrored_axes=0), np.random.default_rng(0)
+    head, _ = crop_sample(empty_head(), (100, 100, 80), rng, style)
+    # byte 100 of z-scores from -2 to 4: -2 + 99 / 254 * 6; outside the brain 0
+    assert np.unique(head).tolist() == pytest.approx([0, 0.33858], abs=1e-4)
+    assert not head[:, :, :8].any()
+    cube, regions = crop_sample(one_cube().packed(0), CUBE_MM, rng, style)
+    # bytes 107 and 170 of z-scores from -4 to 8: 1.0079 and 3.9843
+    assert cube[regions[..., 0] == 0] == pytest.approx(1.0079, abs=1e-3)
+    assert cube[regions[..., 0] == 1] == pytest.approx(3.9843, abs=1e-3)
+
+
+def test_a_coarsened_sample_loses_what_the_cubes_cannot_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_accidents(monkeypatch)
+    head = empty_head()
+    head.images[..., :] = 100
+    head.images[::2] = 200  # stripes of 1 mm along an axis that the cubes sample at 1.875 mm
+    style = Style(standardised=True, coarsened_share=1.0, mirrored_axes=0)
+    coarse, _ = crop_sample(head, (100, 100, 80), np.random.default_rng(0), style)
+    sharp, _ = crop_sample(
+        head, (100, 100, 80), np.random.default_rng(0), replace(style, coarsened_share=0.0)
+    )
+    assert coarse[10:90].std() < 0.6 * sharp[10:90].std()
+    assert coarse.mean() == pytest.approx(sharp.mean(), abs=0.05)
+    assert coarse.shape == sharp.shape
+
+
+def test_patches_are_mirrored_along_every_axis_and_heads_from_left_to_right_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_accidents(monkeypatch)
+    corner = Packed(np.full((8, 8, 8, 4), 200, np.uint8), np.zeros((8, 8, 8), np.uint8), LIMITS)
+    corner.labels[0, 0, 0] = 4
+    for axes in (1, 3):
+        rng = np.random.default_rng(0)
+        style = Style(mirrored_axes=axes)
+        drawn = (crop_sample(corner, (8, 8, 8), rng, style)[1] for _ in range(60))
+        corners = {tuple(np.argwhere(regions[..., 0])[0].tolist()) for regions in drawn}
+        assert corners == set(product(*[(0, 7)] * axes, *[(0,)] * (3 - axes)))
+
+
+def test_a_fifth_of_the_patients_of_whom_there_are_only_cubes_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cubes(tmp_path)
+    assert cube_patients(tmp_path) == {"p1", "p2"}
+    assert cube_patients(tmp_path / "elsewhere") == set()
+    names = {f"BraTS20_Training_{n:03}" for n in range(369)}
+    monkeypatch.setattr(dataset, "cube_patients", lambda folder: names)
+    nobody = Split((), (), ())
+    folds = [unseen(tmp_path, nobody, TrainConfig(fold=fold)) for fold in range(5)]
+    assert set.union(*folds) == names
+    assert sum(map(len, folds)) == len(names)
+    assert min(map(len, folds)) > 50
+    assert not unseen(tmp_path, nobody, TrainConfig(fold=-1))
+
+
+def test_a_patient_follows_his_whole_head_and_not_his_cube(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"BraTS20_Training_{n:03}" for n in range(30)]
+    for name in names[:3]:
+        write_case(tmp_path, name)
+    cases = find_cases(tmp_path)
+    monkeypatch.setattr(dataset, "cube_patients", lambda folder: set(names))
+    for fold in range(5):
+        config = TrainConfig(fold=fold)
+        left_out = unseen(tmp_path, Split((cases[0],), (cases[1],), (cases[2],)), config)
+        assert left_out & set(names[:3]) == set(names[1:3])

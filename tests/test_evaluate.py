@@ -3,6 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -13,8 +14,16 @@ from model import evaluate as evaluation
 from model.bundle import METRICS, read_bundle, save_bundle
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
-from model.dataset import find_cases
-from model.evaluate import evaluate, folds_of, pooled, summary, without
+from model.dataset import Cubes, find_cases
+from model.evaluate import (
+    evaluate,
+    evaluate_patches,
+    folds_of,
+    input_check,
+    pooled,
+    summary,
+    without,
+)
 from model.predict import DEFAULT_MODEL, Network
 from model.unet import build_unet
 from utils.errors import ModelError
@@ -91,12 +100,13 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     scores = evaluate(find_cases(data), network(nothing_found))
-    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}, "without": {}}
+    metrics = {"weights_sha256": ["0" * 64], "measured": {"tiny": ["0" * 64]}, "without": {}}
+    metrics["input_check"] = {"studies": 9, "stopped": 2, "swaps": 42, "noticed": 41}
     metrics |= pooled(scores, scores)
     (folder / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match="other weights"):
         write_card(folder)
-    metrics["weights_sha256"] = read_bundle(folder).sha256
+    metrics["weights_sha256"] = read_bundle(folder).hashes
     (folder / METRICS).write_text(json.dumps(metrics))
     write_card(folder)
     card = (folder / CARD).read_text()
@@ -105,6 +115,8 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     # 1000 of 64,000 voxels: these masks are as empty as the one beside them
     assert "| Voxel accuracy | 0.9844 | 0.9844 | 0.9864 |" in card
     assert "enhancing tumour of a test patient has 1.0 mL (found: 0.0 mL, Dice 0.00)" in card
+    assert "asks about 2 of the 9 labelled studies" in card
+    assert "41 of 42" in card
     assert (folder / DICE_PLOT).exists()
 
 
@@ -165,7 +177,58 @@ def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_e
         assert {name: case["model"] for name, case in metrics[key].items()} == expected
     assert metrics["summary"]["ET"]["dice"]["mean"] == 1  # blinded is only who is asked to be
     half, whole = dict.fromkeys(("WT", "TC", "ET"), 0.5), dict.fromkeys(("WT", "TC", "ET"), 1.0)
+    assert metrics["input_check"]["studies"] == 2
+    assert metrics["patches"] == {}  # there is no lesion network
     assert metrics["without"] == {"FLAIR": half, "T1": whole, "T1CE": half, "T2": whole}
+
+
+def test_the_check_before_the_network_is_measured(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # four times the same voxels: one file chosen for all slots
+    assert input_check(find_cases(data)) == {"studies": 1, "stopped": 1, "swaps": 0, "noticed": 0}
+    flair_first = {"holds": None}
+
+    def looked_at(scans: dict[Modality, str]) -> dict[Modality, Modality]:
+        return {} if scans[Modality.FLAIR] == "flair" else flair_first
+
+    intake = SimpleNamespace(
+        study=SimpleNamespace(scans={m: m.value for m in Modality}), notices=()
+    )
+    monkeypatch.setattr(evaluation, "read_study_folder", lambda folder: intake)
+    monkeypatch.setattr(evaluation, "likely_arrangement", looked_at)
+    # six swaps of two; three of them move FLAIR
+    assert input_check(find_cases(data)) == {"studies": 1, "stopped": 0, "swaps": 6, "noticed": 3}
+
+
+def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.full((2, 60, 60, 39, 4), 107, np.uint8)  # z = 1.0
+    labels = np.zeros((2, 60, 60, 39), np.uint8)
+    labels[:, 20:40, 20:40, 10:30] = 4
+    images[labels == 4] = 170  # z = 4.0
+    images[1, 30:40, 20:40, 10:30] = 107  # half of the second is not to be seen
+    left_out = []
+
+    def cubes(_: Path, excluded: set[str]) -> Cubes:
+        left_out.append(excluded)
+        return Cubes(images, labels, np.zeros((2, 3)))
+
+    def load(_: Path, window: tuple[int, int, int]) -> Network:
+        found = network(lambda z: np.repeat(z[..., :1] > 3, 3, axis=-1).astype(np.float32))
+        return replace(found, window=window)
+
+    tiny = UNetConfig(width=2, depth=1)
+    save_bundle(build_unet(tiny), tmp_path / "lesion", tiny, TrainConfig(), {})
+    monkeypatch.setattr(evaluation, "cube_patients", lambda folder: {"p1", "p2", "p3", FIRST})
+    monkeypatch.setattr(evaluation, "unseen", lambda folder, parts, config: {"p1", "p2", FIRST})
+    monkeypatch.setattr(evaluation, "read_cubes", cubes)
+    monkeypatch.setattr(evaluation, "load_network", load)
+    found = evaluate_patches(data, tmp_path / "lesion")
+    assert left_out == [{"p3", FIRST}]
+    assert (found["patients"], found["cubes"]) == (2, 2)
+    assert found["dice"]["ET"] == pytest.approx([1, 2 / 3])
 
 
 def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
@@ -183,8 +246,16 @@ def test_no_shipped_figure_is_of_a_patient_its_network_saw() -> None:
         patient = {row["case"]: row["brats2020_id"] or row["case"] for row in csv.DictReader(file)}
     measured = json.loads((DEFAULT_MODEL / METRICS).read_text())["cases"]
     for fold in folds_of(DEFAULT_MODEL):
-        cases = read_bundle(fold).cases
-        seen = {patient[name] for part in ("train", "validation") for name in cases[part]}
+        info = read_bundle(fold)
+        assert info.lesion is not None
+        cases = info.cases
+        seen = {
+            patient[name]
+            for network in (info, info.lesion)
+            for part in ("train", "validation")
+            for name in network.cases[part]
+        }
+        assert info.lesion.cases == cases
         assert cases["test"]
         assert not seen & {patient[name] for name in cases["test"]}
         assert set(cases["test"]) <= set(measured)

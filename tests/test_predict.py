@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model import predict
-from model.predict import Network, segment
+from model.predict import Network, region_probabilities, segment
 from utils.errors import ModelError
 from utils.grid import Grid
 from utils.labels import Label, Region
@@ -217,3 +218,87 @@ def test_the_command_names_what_is_missing(
     assert "FLAIR" in complaint
     assert complaint.count("\n") == 1
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def in_a_box(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Say 80 % within [30:40, 50:60, 20:30], nothing elsewhere."""
+    found = np.zeros((*tensor.shape[:3], 3), np.float32)
+    found[30:40, 50:60, 20:30] = 0.8
+    return found
+
+
+def pair(whole, lesion, window=(20, 20, 40)) -> Network:
+    second = Network(lesion, window, "fake", "1" * 64, "by hand", standardised=True)
+    return replace(Network(whole, (64, 80, 48), "fake", "0" * 64, "by hand"), lesion=second)
+
+
+def test_where_a_tumour_is_suspected_the_mean_of_both_networks_counts() -> None:
+    asked = []
+
+    def unsure(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        asked.append(tensor.shape)
+        return np.full((*tensor.shape[:3], 3), 0.4, np.float32)
+
+    stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(in_a_box, unsure))
+    # 8 voxels around the box make 26 x 26 x 26, four windows; along k one is longer: 40
+    expected = np.zeros((64, 80, 48), np.uint8)  # nor does what nobody suspected become tumour
+    expected[30:40, 50:60, 20:30] = 153  # (0.8 + 0.4) / 2 of 255
+    np.testing.assert_array_equal(stored[..., 0], expected)
+    assert asked == [(20, 20, 40, 4)] * 4
+
+
+def test_without_a_suspicion_the_lesion_network_is_not_asked() -> None:
+    def never(_: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise AssertionError
+
+    def hardly(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((*tensor.shape[:3], 3), 0.19, np.float32)
+
+    stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(hardly, never))
+    assert set(np.unique(stored)) == {48}  # 0.19 of 255
+
+
+def test_a_tumour_at_the_edge_or_larger_than_a_window_is_covered() -> None:
+    seen = []
+
+    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(tensor.shape)
+        return np.full((*tensor.shape[:3], 3), 0.5, np.float32)
+
+    def whole(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = np.zeros((*tensor.shape[:3], 3), np.float32)
+        found[:60, :4, 40:] = 1
+        return found
+
+    stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(whole, look))
+    # 64 (not 68: the head ends) x 20 x 40 voxels: four windows along i
+    assert seen == [(20, 20, 40, 4)] * 4
+    assert (stored[:60, :4, 40:] == 191).all()  # (1 + 0.5) / 2 of 255
+    assert np.count_nonzero(stored[..., 0]) == 60 * 4 * 8
+
+
+def test_the_lesion_network_reads_scores_over_the_whole_brain() -> None:
+    seen = []
+
+    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(tensor)
+        return np.zeros((*tensor.shape[:3], 3), np.float32)
+
+    tensor = np.zeros((64, 80, 48, 4), np.float32)
+    tensor[:32, ..., :3], tensor[32:, ..., :3] = 0.2, 0.6  # mean 0.4, deviation 0.2
+    tensor[..., 3] = 0.5  # no contrast
+    tensor[:, :40] = 0  # air
+    region_probabilities(tensor, pair(in_a_box, look, window=(64, 80, 48)))
+    (scores,) = seen
+    assert not scores[:, :40].any()
+    for half, expected in ((slice(32), [-1, -1, -1, 0]), (slice(32, None), [1, 1, 1, 0])):
+        np.testing.assert_allclose(
+            scores[half, 40:].reshape(-1, 4), [expected] * 32 * 40 * 48, atol=1e-4
+        )
+
+
+def test_the_record_names_both_networks(head: Study) -> None:
+    both = replace(network(), lesion=pair(in_a_box, in_a_box).lesion)
+    steps = segment(head, both).provenance.steps
+    assert any("1" * 64 in step and "at least 20% probable" in step for step in steps)
+    assert not any("lesion network" in step for step in segment(head, network()).provenance.steps)

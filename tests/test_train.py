@@ -137,9 +137,57 @@ def test_lesions_are_pasted_and_none_of_a_patient_who_must_not_be_seen(
     monkeypatch.setattr(training, "read_cubes", cubes)
     parts = split(find_cases(data), SHORT)
     whole = replace(SHORT, head=(96, 96, 80), head_share=1.0, pasted_share=1.0)
-    _, regions = Samples(data, parts, whole).batch(epoch=0, step=0)
+    _, regions = Samples(data, parts, TINY, whole).batch(epoch=0, step=0)
     assert regions.any()  # the heads themselves are without tumour
     assert left_out == [{case.patient for case in (*parts.validation, *parts.test)}]
     assert len(left_out[0]) == 3
-    _, regions = Samples(data, parts, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
+    _, regions = Samples(data, parts, TINY, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
     assert not regions.any()
+
+
+def test_a_lesion_network_learns_from_patches_and_loads_beside_that_of_the_head(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
+    patches = replace(SHORT, crop=(16, 16, 16), batch=2, cube_share=0.5, mirrored_axes=3)
+    unet = replace(TINY, normalisation="batch", standardised=True)
+    train(data, tmp_path / "model", TINY, replace(SHORT, epochs=1))
+    train(data, tmp_path / "model" / "lesion", unet, replace(patches, head_epochs=0))
+    network = load_network(tmp_path / "model")
+    assert network.lesion is not None
+    assert network.lesion.standardised
+    assert not network.standardised
+    assert network.lesion.weights_sha256 == read_bundle(tmp_path / "model" / "lesion").sha256
+    assert network.lesion.weights_sha256 != network.weights_sha256
+
+
+def test_samples_come_in_batches_of_heads_and_cubes(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "pack", lambda case, cache: empty_head())
+    monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
+    parts = split(find_cases(data), SHORT)
+    unet = replace(TINY, standardised=True)
+    for share, tumour in ((1.0, 24 * 16 * 16 // 2), (0.0, 0)):
+        patches = replace(SHORT, crop=(56, 56, 40), batch=3, cube_share=share)
+        images, regions = Samples(data, parts, unet, patches).batch(epoch=0, step=0)
+        assert images.shape == (3, 56, 56, 40, 4)
+        assert (regions[..., 0].sum(axis=(1, 2, 3)) > tumour).all() or not share
+        assert bool(regions.any()) is bool(share)  # the heads are without tumour
+
+
+def test_the_command_trains_either_network_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    monkeypatch.setattr(training, "train", lambda *args, **kwargs: asked.append(args[2:]))
+    for recipe in (["--recipe", "lesion"], []):
+        monkeypatch.setattr(
+            "sys.argv", ["train", str(tmp_path), str(tmp_path), *recipe, "--train", "epochs=2"]
+        )
+        assert training.main() == 0
+    (lesion, patches), (head, heads) = asked
+    assert (lesion.normalisation, head.normalisation) == ("batch", "instance")
+    assert (patches.batch, heads.batch) == (8, 1)
+    assert patches.epochs == heads.epochs == 2
+    assert (heads.crop, patches.crop) == ((96, 112, 96), (56, 56, 40))

@@ -29,3 +29,21 @@ def test_each_head_is_normalised_by_itself() -> None:
         for heads in (first, np.concatenate([first, 5 * first + 3]))
     )
     np.testing.assert_allclose(together[0], alone[0], atol=1e-5)
+
+
+def test_batch_normalisation_sees_the_same_in_a_patch_as_in_the_head() -> None:
+    scans = np.random.default_rng(0).random((1, 56, 56, 56, 4), np.float32)
+    difference = {}
+    for normalisation in ("batch", "instance"):
+        tiny = build_unet(UNetConfig(width=4, depth=1, normalisation=normalisation))
+        whole = tiny.predict_on_batch(scans)[0, 26:30, 26:30, 26:30]
+        # 22 voxels are left on either side: one level down sees 17
+        patch = tiny.predict_on_batch(scans[:, 4:52, 4:52, 4:52])[0, 22:26, 22:26, 22:26]
+        difference[normalisation] = np.abs(whole - patch).max()
+    assert difference["batch"] < 1e-5
+    assert difference["instance"] > 1e-4
+
+
+def test_an_unknown_normalisation_is_refused() -> None:
+    with pytest.raises(ValueError, match="normalisation is 'bach'"):
+        build_unet(UNetConfig(normalisation="bach"))

@@ -16,6 +16,7 @@ from utils.volume import Values
 
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
 MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
+LEAST_DEVIATION = 1e-3  # of a scaled scan: one without contrast stays without
 Box = tuple[slice, slice, slice]
 Scalar = TypeVar("Scalar", np.float32, np.int16, np.uint8, np.bool_)
 
@@ -141,6 +142,23 @@ def preprocess(
             scaled = _resample(scaled, zoom, size)
         tensor[: size[0], : size[1], : size[2], channel] = scaled
     return tensor, Placement(study.grid, box, zoom, size)
+
+
+def standardised(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each MinMax-scaled scan of a head to mean 0 and deviation 1 over the brain, 0 outside.
+
+    Parameters
+    ----------
+    tensor : (i, j, k, C) float32 array
+        From `preprocess`.
+    """
+    brain = (tensor != 0).any(axis=-1)
+    if not brain.any():
+        return tensor
+    voxels = tensor[brain].astype(np.float64)
+    mean, deviation = voxels.mean(axis=0), np.maximum(voxels.std(axis=0), LEAST_DEVIATION)
+    scores = (tensor - mean.astype(np.float32)) / deviation.astype(np.float32)
+    return np.where(brain[..., None], scores, np.float32(0))
 
 
 def _cropped(stored: Values, grid: Grid, box: Box) -> NDArray[np.float32]:
