@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.bundle import METRICS, ModelInfo, read_bundle
-from model.predict import SUSPICION
+from model.predict import CONVICTION, SUSPICION
 from model.reliability import reliability
 from utils.errors import ModelError
 from utils.labels import Region
@@ -110,8 +110,8 @@ def _lesion_network(info: ModelInfo) -> str:
         return ""
     return f"""
 A second one ({lesion.unet.width} filters, {lesion.unet.depth} levels, batch normalisation), trained on patches,
-looks at the tumour again, on scans standardised over the brain; wherever the first finds tumour at least {SUSPICION:.0%}
-probable, the mean of both counts.
+looks at the tumour again, on scans standardised over the brain; wherever the first finds tumour at least {CONVICTION:.0%}
+probable, the mean of both counts, and below {SUSPICION:.0%} the first alone.
 Weights SHA-256 `{lesion.sha256}`.
 """  # noqa: E501
 

@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
-# least probability of tumour at which the lesion network is asked as well: half of what makes a
-# voxel tumour; lower, it adds islands, higher, it mends less (EXPERIMENTS.md, 12)
-SUSPICION = THRESHOLD / 2
-MARGIN = 8  # voxels of surroundings that it sees
-LESION_WINDOW = (96, 112, 96)  # most tumours fit into one
+# between these probabilities of tumour by the first network the lesion network's say grows from
+# nothing to a half, about half of what makes a voxel tumour; lower, it adds islands, higher, it
+# mends less (EXPERIMENTS.md, 12). Not at one stroke: rounding must not decide
+SUSPICION, CONVICTION = THRESHOLD / 4, THRESHOLD * 3 / 4
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 
 Progress = Callable[[float], None]
@@ -63,7 +62,7 @@ class Network:
     standardised : bool
         Whether it reads z-scores over the brain instead of MinMax-scaled scans.
     lesion : Network or None
-        A second network, trained on patches around lesions, that looks at the tumour again.
+        A second network, trained on patches around lesions, that is asked about the tumour.
     """
 
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -80,8 +79,8 @@ class Network:
         if self.lesion is None:
             return ()
         return (
-            f"wherever tumour is at least {SUSPICION:.0%} probable, the mean with the lesion "
-            f"network (weights {self.lesion.weights_sha256}) counts",
+            f"wherever tumour is at least {CONVICTION:.0%} probable, the mean with the lesion "
+            f"network (weights {self.lesion.weights_sha256}) counts, below {SUSPICION:.0%} not",
         )
 
 
@@ -132,7 +131,7 @@ def segment(
 def region_probabilities(
     tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
 ) -> NDArray[np.uint8]:
-    """Run the network on a whole head, and the lesion network, if there is one, on the tumour.
+    """Run the network on a whole head; where it suspects tumour, ask the lesion network as well.
 
     Parameters
     ----------
@@ -145,14 +144,12 @@ def region_probabilities(
         Probability of each region, times ``CERTAIN``.
     """
     found = _window_mean(_as_read(tensor, network), network, lambda s: progress(0.2 + 0.4 * s))
-    suspected = found[..., list(Region).index(Region.WT)] >= SUSPICION
-    if (lesion := network.lesion) is not None and suspected.any():
-        box = _around(suspected, lesion.window)
-        closer = _window_mean(
-            _as_read(tensor, lesion)[box], lesion, lambda s: progress(0.6 + 0.2 * s)
-        )
+    tumour = found[..., [list(Region).index(Region.WT)]]
+    say = np.clip((tumour - SUSPICION) / (CONVICTION - SUSPICION), 0, 1) / 2
+    if (lesion := network.lesion) is not None and say.any():
+        closer = _window_mean(_as_read(tensor, lesion), lesion, lambda s: progress(0.6 + 0.2 * s))
         # a patch looks the same wherever it lies: only the first network knows that it is no tumour
-        found[box] += np.where(suspected[box][..., None], (closer - found[box]) / 2, 0)
+        found += say * (closer - found)
     progress(0.8)
     stored: NDArray[np.uint8] = np.rint(found * CERTAIN).astype(np.uint8)
     return stored
@@ -160,20 +157,6 @@ def region_probabilities(
 
 def _as_read(tensor: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
     return standardised(tensor) if network.standardised else tensor
-
-
-def _around(suspected: NDArray[np.bool_], window: tuple[int, int, int]) -> tuple[slice, ...]:
-    """The box around a suspected tumour and its surroundings, no smaller than a window."""
-    box = []
-    for axis, least in enumerate(window):
-        across = tuple({0, 1, 2} - {axis})
-        places = np.flatnonzero(suspected.any(axis=across))
-        first, last = int(places[0]) - MARGIN, int(places[-1]) + MARGIN + 1
-        size = max(least, last - first)
-        start = (first + last - size) // 2
-        start = max(0, min(start, suspected.shape[axis] - size))
-        box.append(slice(start, min(start + size, suspected.shape[axis])))
-    return tuple(box)
 
 
 def _window_mean(
@@ -207,7 +190,7 @@ def load_network(
     info = read_bundle(folder)
     try:
         choose_backend()
-        lesion = None if info.lesion is None else _loaded(info.lesion, LESION_WINDOW)
+        lesion = None if info.lesion is None else _loaded(info.lesion, info.lesion.training.head)
         return replace(_loaded(info, window or info.training.head), lesion=lesion)
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(

@@ -227,8 +227,8 @@ def in_a_box(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def pair(whole, lesion, window=(20, 20, 40)) -> Network:
-    second = Network(lesion, window, "fake", "1" * 64, "by hand", standardised=True)
+def pair(whole, lesion) -> Network:
+    second = Network(lesion, (64, 80, 48), "fake", "1" * 64, "by hand", standardised=True)
     return replace(Network(whole, (64, 80, 48), "fake", "0" * 64, "by hand"), lesion=second)
 
 
@@ -240,11 +240,23 @@ def test_where_a_tumour_is_suspected_the_mean_of_both_networks_counts() -> None:
         return np.full((*tensor.shape[:3], 3), 0.4, np.float32)
 
     stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(in_a_box, unsure))
-    # 8 voxels around the box make 26 x 26 x 26, four windows; along k one is longer: 40
     expected = np.zeros((64, 80, 48), np.uint8)  # nor does what nobody suspected become tumour
     expected[30:40, 50:60, 20:30] = 153  # (0.8 + 0.4) / 2 of 255
     np.testing.assert_array_equal(stored[..., 0], expected)
-    assert asked == [(20, 20, 40, 4)] * 4
+    assert asked == [(64, 80, 48, 4)]
+
+
+def test_the_lesion_networks_say_grows_with_the_suspicion() -> None:
+    def suspicious(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return in_a_box(tensor) * np.float32(0.25)  # 20 %: half way from 10 to 30
+
+    def sure(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ones((*tensor.shape[:3], 3), np.float32)
+
+    stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(suspicious, sure))
+    # a quarter of the way from 0.2 to 1: 0.4 of 255
+    assert set(np.unique(stored[30:40, 50:60, 20:30])) == {102}
+    assert np.count_nonzero(stored[..., 0]) == 1000
 
 
 def test_without_a_suspicion_the_lesion_network_is_not_asked() -> None:
@@ -252,29 +264,10 @@ def test_without_a_suspicion_the_lesion_network_is_not_asked() -> None:
         raise AssertionError
 
     def hardly(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.full((*tensor.shape[:3], 3), 0.19, np.float32)
+        return np.full((*tensor.shape[:3], 3), 0.09, np.float32)
 
     stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(hardly, never))
-    assert set(np.unique(stored)) == {48}  # 0.19 of 255
-
-
-def test_a_tumour_at_the_edge_or_larger_than_a_window_is_covered() -> None:
-    seen = []
-
-    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(tensor.shape)
-        return np.full((*tensor.shape[:3], 3), 0.5, np.float32)
-
-    def whole(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = np.zeros((*tensor.shape[:3], 3), np.float32)
-        found[:60, :4, 40:] = 1
-        return found
-
-    stored = region_probabilities(np.ones((64, 80, 48, 4), np.float32), pair(whole, look))
-    # 64 (not 68: the head ends) x 20 x 40 voxels: four windows along i
-    assert seen == [(20, 20, 40, 4)] * 4
-    assert (stored[:60, :4, 40:] == 191).all()  # (1 + 0.5) / 2 of 255
-    assert np.count_nonzero(stored[..., 0]) == 60 * 4 * 8
+    assert set(np.unique(stored)) == {23}  # 0.09 of 255
 
 
 def test_the_lesion_network_reads_scores_over_the_whole_brain() -> None:
@@ -288,7 +281,7 @@ def test_the_lesion_network_reads_scores_over_the_whole_brain() -> None:
     tensor[:32, ..., :3], tensor[32:, ..., :3] = 0.2, 0.6  # mean 0.4, deviation 0.2
     tensor[..., 3] = 0.5  # no contrast
     tensor[:, :40] = 0  # air
-    region_probabilities(tensor, pair(in_a_box, look, window=(64, 80, 48)))
+    region_probabilities(tensor, pair(in_a_box, look))
     (scores,) = seen
     assert not scores[:, :40].any()
     for half, expected in ((slice(32), [-1, -1, -1, 0]), (slice(32, None), [1, 1, 1, 0])):
@@ -300,5 +293,5 @@ def test_the_lesion_network_reads_scores_over_the_whole_brain() -> None:
 def test_the_record_names_both_networks(head: Study) -> None:
     both = replace(network(), lesion=pair(in_a_box, in_a_box).lesion)
     steps = segment(head, both).provenance.steps
-    assert any("1" * 64 in step and "at least 20% probable" in step for step in steps)
+    assert any("1" * 64 in step and "at least 30% probable" in step for step in steps)
     assert not any("lesion network" in step for step in segment(head, network()).provenance.steps)
