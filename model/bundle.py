@@ -114,6 +114,19 @@ def read_bundle(folder: Path) -> ModelInfo:
     )
 
 
+def require_measured(info: ModelInfo) -> None:
+    """Refuse a model whose figures, if it has any, are of other weights: a lost network, say.
+
+    Raises
+    ------
+    ModelError
+        If so: its masks would not be as good as the reader is told.
+    """
+    figures = info.weights.with_name(METRICS)
+    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != info.hashes:
+        raise _broken(info.weights.parent, f"holds other weights than {METRICS} was measured on")
+
+
 def load_model(info: ModelInfo) -> "keras.Model":
     """Build the network, fill in its weights and calibrate its probabilities."""
     # Keras: seconds, and not needed to read a model's papers

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import ModelInfo, load_model, read_bundle
+from model.bundle import ModelInfo, load_model, read_bundle, require_measured
 from model.config import UNetConfig
 from model.runtime import choose_backend, runner
 from utils.errors import ModelError, UserError
@@ -188,6 +188,7 @@ def load_network(
         If the folder is damaged or the network cannot run on this machine.
     """
     info = read_bundle(folder)
+    require_measured(info)
     try:
         choose_backend()
         lesion = None if info.lesion is None else _loaded(info.lesion, info.lesion.training.head)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle import CONFIG, WEIGHTS, fill_weights, load_model, read_bundle, save_bundle
+from model.bundle import (
+    CONFIG,
+    WEIGHTS,
+    fill_weights,
+    load_model,
+    read_bundle,
+    require_measured,
+    save_bundle,
+)
 from model.config import TrainConfig, UNetConfig
-from model.predict import DEFAULT_MODEL
+from model.predict import DEFAULT_MODEL, load_network
 from model.unet import LOGITS, build_unet
 from utils.errors import ModelError
 
@@ -99,6 +108,15 @@ def test_a_misspelt_setting_is_refused(bundle: Path) -> None:
     (bundle / CONFIG).write_text(json.dumps(config))
     with pytest.raises(ModelError, match="widht"):
         read_bundle(bundle)
+
+
+def test_a_model_that_lost_its_lesion_network_is_not_started(tmp_path: Path) -> None:
+    """Its masks would be worse than the figures beside them say."""
+    shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
+    require_measured(read_bundle(tmp_path / "model"))
+    shutil.rmtree(tmp_path / "model" / "lesion")
+    with pytest.raises(ModelError, match=r"other weights than metrics\.json"):
+        load_network(tmp_path / "model")
 
 
 def test_the_shipped_model_is_whole() -> None:
