@@ -112,8 +112,7 @@ def _lesion_network(info: ModelInfo) -> str:
 A second one ({lesion.unet.width} filters, {lesion.unet.depth} levels, batch normalisation), trained on patches,
 looks at the tumour again, on scans standardised over the brain; wherever the first finds tumour at least {CONVICTION:.0%}
 probable, the mean of both counts, and below {SUSPICION:.0%} the first alone.
-Weights SHA-256 `{lesion.sha256}`.
-"""  # noqa: E501
+Weights SHA-256 `{lesion.sha256}`."""  # noqa: E501
 
 
 def _second_set(metrics: dict[str, Any]) -> str:
@@ -128,8 +127,7 @@ def _second_set(metrics: dict[str, Any]) -> str:
     return f"""
 **A second, more diverse set:** {found["cubes"]} lesion patches (60 x 60 x 39 mm, resolution 1.9 x 1.9 x 1.2 mm) of {found["patients"]}
 further patients, unseen, by the lesion network alone and without the head around them. Dice, mean [95 % interval], median
-(quartiles): {cells}.
-"""  # noqa: E501
+(quartiles): {cells}."""  # noqa: E501
 
 
 def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
