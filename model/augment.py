@@ -220,7 +220,6 @@ def _finished(
         most = Z_NOISE if style.standardised else NOISE
         noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, most))
         scaled = np.where(scaled != 0, scaled + noise, 0)
-    # left and right is the only mirror image that looks like a head; patches may bear the others
     for axis in range(style.mirrored_axes):
         if rng.random() < 0.5:
             scaled, regions = np.flip(scaled, axis), np.flip(regions, axis)

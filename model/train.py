@@ -69,6 +69,10 @@ def train(
 
     keras.mixed_precision.set_global_policy(precision())
     model = build_unet(unet)
+    if config.settled:
+        if start is None:
+            raise UserError("A settled training needs the statistics of another. Name its folder.")
+        model = Settled(model.input, model.output)
     if start is not None:
         config = _started(model, start, unet, config, parts)
     model.compile(_optimizer(config), dice_cross_entropy, jit_compile=config.compiled)
@@ -100,13 +104,25 @@ def train(
     plot_learning_curve(out)
 
 
+class Settled(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """A network whose batch normalisation keeps its statistics in training too.
+
+    Batches of patches and single heads may then follow each other. Scale and shift are learnt.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return super().call(inputs, training=False, mask=mask)
+
+
 class Samples:
     """Random samples; the same ones for the same seed, epoch and step."""
 
     def __init__(self, data: Path, parts: Split, unet: UNetConfig, config: TrainConfig) -> None:
         self.config = config
-        self.cube_style = Style(standardised=unet.standardised, mirrored_axes=config.mirrored_axes)
-        self.style = replace(self.cube_style, coarsened_share=config.coarsened_share)
+        # only left and right mirrored looks like a head; patches bear the other axes too
+        self.cube_style = Style(standardised=unet.standardised, mirrored_axes=3)
+        self.patch_style = replace(self.cube_style, coarsened_share=config.coarsened_share)
+        self.crop_style = replace(self.patch_style, mirrored_axes=1)
         self.cases = [pack(case, data / ".packed") for case in parts.train]
         wanted = config.pasted_share or config.cube_share
         self.cubes = read_cubes(data, excluded=unseen(data, parts, config)) if wanted else None
@@ -121,21 +137,30 @@ class Samples:
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """(batch, i, j, k, 4) inputs and (batch, i, j, k, 3) regions of one step."""
         rng = np.random.default_rng((self.config.seed, epoch, step))
-        samples = [self._sample(epoch, rng) for _ in range(self.config.batch)]
+        if rng.random() < self.config.patch_share:
+            samples = [self._patch(rng) for _ in range(self.config.batch)]
+        else:
+            samples = [self._crop(epoch, rng)]
         images, regions = (np.stack(part) for part in zip(*samples, strict=True))
         return images, regions
 
-    def _sample(self, epoch: int, rng: np.random.Generator) -> Sample:
-        if self.cubes is not None and rng.random() < self.config.cube_share:
-            cube = self.cubes.packed(int(rng.integers(len(self.cubes.images))))
-            return crop_sample(cube, self.config.crop, rng, self.cube_style)
-        case = self.cases[rng.integers(len(self.cases))]
-        if self.cubes is not None and rng.random() < self.config.pasted_share:
-            case = pasted(case, self.cubes, rng)
+    def _crop(self, epoch: int, rng: np.random.Generator) -> Sample:
         whole = epoch >= self.config.epochs - self.config.head_epochs
         whole |= rng.random() < self.config.head_share
         shape = self.config.head if whole else self.config.crop
-        return crop_sample(case, shape, rng, self.style)
+        return crop_sample(self._head(rng), shape, rng, self.crop_style)
+
+    def _patch(self, rng: np.random.Generator) -> Sample:
+        if self.cubes is not None and rng.random() < self.config.cube_share:
+            cube = self.cubes.packed(int(rng.integers(len(self.cubes.images))))
+            return crop_sample(cube, self.config.patch, rng, self.cube_style)
+        return crop_sample(self._head(rng), self.config.patch, rng, self.patch_style)
+
+    def _head(self, rng: np.random.Generator) -> Packed:
+        case = self.cases[rng.integers(len(self.cases))]
+        if self.cubes is not None and rng.random() < self.config.pasted_share:
+            case = pasted(case, self.cubes, rng)
+        return case
 
 
 def plot_learning_curve(out: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model import train as training
-from model.bundle import read_bundle
+from model.bundle import load_model, read_bundle
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, find_cases, split
 from model.predict import load_network
@@ -149,7 +149,7 @@ def test_a_lesion_network_learns_from_patches_and_loads_beside_that_of_the_head(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
-    patches = replace(SHORT, crop=(16, 16, 16), batch=2, cube_share=0.5, mirrored_axes=3)
+    patches = replace(SHORT, patch=(16, 16, 16), batch=2, patch_share=1.0, cube_share=0.5)
     unet = replace(TINY, normalisation="batch", standardised=True)
     train(data, tmp_path / "model", TINY, replace(SHORT, epochs=1))
     train(data, tmp_path / "model" / "lesion", unet, replace(patches, head_epochs=0))
@@ -161,6 +161,39 @@ def test_a_lesion_network_learns_from_patches_and_loads_beside_that_of_the_head(
     assert network.lesion.weights_sha256 != network.weights_sha256
 
 
+def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_heads(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
+    unet = replace(TINY, normalisation="batch", standardised=True)
+    patches = replace(SHORT, patch=(24, 16, 16), batch=2, patch_share=1.0, cube_share=0.5)
+    train(data, tmp_path / "patches", unet, replace(patches, head_epochs=0))
+    both = replace(patches, patch_share=0.5, settled=True, epochs=3)
+    train(data, tmp_path / "both", unet, both, start=tmp_path / "patches")
+    before, after = (
+        {
+            (layer.name, weight.name): weight.numpy()
+            for layer in load_model(read_bundle(tmp_path / name)).layers
+            for weight in layer.weights
+        }
+        for name in ("patches", "both")
+    )
+    for (layer, weight), values in before.items():
+        kept = np.array_equal(values, after[layer, weight])
+        assert kept is (weight in ("moving_mean", "moving_variance")), (layer, weight)
+    with pytest.raises(UserError, match="statistics of another"):
+        train(data, tmp_path / "alone", unet, both)
+
+
+def test_a_step_shows_patches_or_one_crop_and_at_last_a_whole_head(data: Path) -> None:
+    config = replace(SHORT, patch=(24, 16, 16), batch=2, patch_share=0.5, epochs=2, head_epochs=1)
+    samples = Samples(data, split(find_cases(data), config), TINY, config)
+    patches = (2, 24, 16, 16, 4)
+    for epoch, one in ((0, (1, 16, 16, 16, 4)), (1, (1, 16, 20, 16, 4))):
+        shapes = {samples.batch(epoch, step)[0].shape for step in range(12)}
+        assert shapes == {patches, one}
+
+
 def test_samples_come_in_batches_of_heads_and_cubes(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +203,7 @@ def test_samples_come_in_batches_of_heads_and_cubes(
     unet = replace(TINY, standardised=True)
     # the lesion is 5200 voxels large, and scaled by no more than a fifth along each axis
     for share, tumour in ((1.0, 2600), (0.0, 0)):
-        patches = replace(SHORT, crop=(56, 56, 40), batch=3, cube_share=share)
+        patches = replace(SHORT, patch_share=1.0, batch=3, cube_share=share)
         images, regions = Samples(data, parts, unet, patches).batch(epoch=0, step=0)
         assert images.shape == (3, 56, 56, 40, 4)
         assert (regions[..., 0].sum(axis=(1, 2, 3)) > tumour).all() or not share
@@ -189,6 +222,6 @@ def test_the_command_trains_either_network_by_name(
         assert training.main() == 0
     (lesion, patches), (head, heads) = asked
     assert (lesion.normalisation, head.normalisation) == ("batch", "instance")
-    assert (patches.batch, heads.batch) == (8, 1)
+    assert (patches.patch_share, heads.patch_share) == (1, 0)
     assert patches.epochs == heads.epochs == 2
-    assert (heads.crop, patches.crop) == ((96, 112, 96), (56, 56, 40))
+    assert (heads.crop, patches.patch) == ((96, 112, 96), (56, 56, 40))
