@@ -104,11 +104,16 @@ def _compiled(model: "keras.Model", window: tuple[int, int, int]) -> Run:
     for side in (layouts.input(), layouts.output()):
         side.tensor().set_layout(openvino.Layout("NDHWC"))
         side.model().set_layout(openvino.Layout("NCDHW"))
-    request = openvino.compile_model(layouts.build(), "CPU", SETTINGS).create_infer_request()
+    compiled = openvino.compile_model(layouts.build(), "CPU", SETTINGS)
+    request = compiled.create_infer_request()
     lock = threading.Lock()  # a request has one set of buffers
 
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         with lock:
-            return np.asarray(request.infer([tensor[None]], share_inputs=True)[0][0])
+            try:
+                return np.asarray(request.infer([tensor[None]], share_inputs=True)[0][0])
+            finally:
+                # 200 MB a network, which hold what it made of a patient's scans
+                compiled.release_memory()
 
     return run

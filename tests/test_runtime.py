@@ -45,6 +45,24 @@ with ThreadPoolExecutor(4) as pool:
     print(all(np.array_equal(a, b) for a, b in zip(alone, pool.map(run, heads))), alone[0].shape)
 """
 
+MEMORY_LEFT_BEHIND = """
+from pathlib import Path
+import numpy as np
+from model.runtime import choose_backend, runner
+choose_backend()
+from model.config import UNetConfig
+from model.unet import build_unet
+
+def mebibytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+
+run = runner(build_unet(UNetConfig(width=16, depth=2)), (128, 128, 128))
+head = np.ones((128, 128, 128, 4), np.float32)
+before = mebibytes()
+run(head)
+print(mebibytes() - before)
+"""
+
 LOAD = """
 from model.predict import load_network
 from utils.errors import ModelError
@@ -119,6 +137,12 @@ def test_the_shipped_weights_find_the_phantoms_tumour(results: dict[str, tuple[s
 
 def test_heads_that_come_at_once_do_not_get_each_others_result() -> None:
     assert python(RUN_TWO_HEADS_AT_ONCE, backend="openvino") == "True (32, 36, 32, 3)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_network_keeps_nothing_of_a_head_in_memory() -> None:
+    # measured: 17 MiB, and 80 where its buffers are kept
+    assert int(python(MEMORY_LEFT_BEHIND, backend="openvino")) < 45
 
 
 def test_a_backend_that_cannot_be_loaded_is_one_sentence_and_no_result() -> None:
