@@ -74,18 +74,13 @@ class Network:
     lesion: "Network | None" = None
 
     @property
-    def hashes(self) -> tuple[str, ...]:
-        """Of all weights that run."""
-        return (self.weights_sha256, *(self.lesion.hashes if self.lesion else ()))
-
-    @property
     def steps(self) -> tuple[str, ...]:
         """What the second network adds, in words for the provenance."""
         if self.lesion is None:
             return ()
         return (
             f"wherever tumour is at least {CONVICTION:.0%} probable, the mean with the lesion "
-            f"network counts, below {SUSPICION:.0%} not",
+            f"network (weights {self.lesion.weights_sha256}) counts, below {SUSPICION:.0%} not",
         )
 
 
@@ -123,7 +118,7 @@ def segment(
     labels, specks_ml = labels_and_specks(restored, study.grid)
     provenance = Provenance(
         network.model_id,
-        network.hashes,
+        network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
         (*placement.steps, *network.steps, *steps_taken(specks_ml)),

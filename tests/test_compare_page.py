@@ -43,7 +43,7 @@ def segmented_visit() -> Visit:
     values = np.random.default_rng(0).uniform(1, 2, GRID.shape).astype(np.float32)
     study = Study({m: Volume(values.copy(), GRID) for m in Modality})
     probabilities = np.zeros((*GRID.shape, len(Region)), np.uint8)
-    provenance = Provenance("fake", ("0" * 64,), "by hand", 1.0)
+    provenance = Provenance("fake", "0" * 64, "by hand", 1.0)
     visit = Visit(Intake(study, (), dict.fromkeys(Modality, "0" * 64)))
     visit.segmentation = Segmentation(labels_of((CUBE, 4)), probabilities, GRID, provenance)
     return visit

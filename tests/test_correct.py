@@ -12,7 +12,7 @@ from utils.postprocess import labels_and_specks
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 
 GRID = Grid((60, 50, 40), np.eye(4))
-MADE_BY = Provenance("fake", ("0" * 64,), "by hand", 1.0, steps=("reoriented",))
+MADE_BY = Provenance("fake", "0" * 64, "by hand", 1.0, steps=("reoriented",))
 LARGE, SMALL = (slice(5, 25), slice(10, 30), slice(10, 20)), (slice(40, 50),) * 2 + (slice(20, 25),)
 LARGE_ML, SMALL_ML = 4.0, 0.5  # 20 x 20 x 10 and 10 x 10 x 5 voxels of 1 mm
 

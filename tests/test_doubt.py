@@ -9,7 +9,7 @@ from utils.labels import Label
 from utils.plane import Plane
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 
-MADE_BY = Provenance("fake", ("0" * 64,), "by hand", 1.0)
+MADE_BY = Provenance("fake", "0" * 64, "by hand", 1.0)
 
 
 def segmentation(grid: Grid, *doubtful: tuple[int, int]) -> Segmentation:

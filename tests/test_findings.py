@@ -38,7 +38,7 @@ RIM = (slice(25, 30), slice(10, 30), slice(10, 20))  # 1 mL beside the large one
 
 
 def network() -> Network:
-    return Network(lambda t: t[..., :3], (60, 50, 40), "fake", ("0" * 64,), "by hand")
+    return Network(lambda t: t[..., :3], (60, 50, 40), "fake", "0" * 64, "by hand")
 
 
 def visit_of(probabilities: NDArray[np.float64]) -> Visit:
@@ -46,7 +46,7 @@ def visit_of(probabilities: NDArray[np.float64]) -> Visit:
     scan = Volume(np.ones(GRID.shape, np.float32), GRID)
     study = Study(dict.fromkeys(Modality, scan))
     stored = np.rint(probabilities * CERTAIN).astype(np.uint8)
-    made_by = Provenance("fake", ("0" * 64,), "by hand", 1.0, ("reoriented",))
+    made_by = Provenance("fake", "0" * 64, "by hand", 1.0, ("reoriented",))
     segmentation = Segmentation(labels_and_specks(stored, GRID)[0], stored, GRID, made_by)
     visit = Visit(Intake(study, (), dict.fromkeys(Modality, "0" * 64)))
     visit.segmentation = segmentation

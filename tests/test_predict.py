@@ -292,7 +292,6 @@ def test_the_lesion_network_reads_scores_over_the_whole_brain() -> None:
 
 def test_the_record_names_both_networks(head: Study) -> None:
     both = replace(network(), lesion=pair(in_a_box, in_a_box).lesion)
-    made_by = segment(head, both).provenance
-    assert made_by.weights_sha256 == ("0" * 64, "1" * 64)
-    assert any("at least 30% probable" in step for step in made_by.steps)
+    steps = segment(head, both).provenance.steps
+    assert any("1" * 64 in step and "at least 30% probable" in step for step in steps)
     assert not any("lesion network" in step for step in segment(head, network()).provenance.steps)

@@ -23,14 +23,14 @@ SCHEMA = json.loads((ROOT / "docs/sidecar.schema.json").read_text())
 
 def test_sidecar_explains_the_mask(result: Result) -> None:
     assert json.loads(sidecar_json(result)) == {
-        "schema": "brain-tumour-segmentation/sidecar/4",
+        "schema": "brain-tumour-segmentation/sidecar/3",
         "notice": "Research use only. Not for diagnosis.",
         "program": {
             "name": "brain-tumour-segmentation",
             "version": sidecar.VERSION,
             "packages": installed_versions(),
         },
-        "model": {"id": "unet-1", "weights_sha256": ["ab" * 32, "cd" * 32]},
+        "model": {"id": "unet-1", "weights_sha256": "ab" * 32},
         "run": {
             "finished_utc": "2026-01-02T03:04:05Z",
             "seconds": 3.5,

@@ -76,7 +76,7 @@ def head_on(grid: Grid) -> Result:
     labels = np.where(lesion, np.uint8(Label.ET), np.uint8(0))
     values = np.where(lesion, 250, np.where(head, 100, 0)).astype(np.float32)
     study = Study({modality: Volume(values, grid) for modality in Modality})
-    made_by = Provenance("unet-1", ("ab" * 32,), "CPU", 1.0, ("Scaled.",))
+    made_by = Provenance("unet-1", "ab" * 32, "CPU", 1.0, ("Scaled.",))
     probabilities = np.zeros((*grid.shape, len(Region)), np.uint8)
     segmentation = Segmentation(labels, probabilities, grid, made_by)
     return Result(study, segmentation, dict.fromkeys(Modality, "0" * 64), b"a mask")

@@ -100,7 +100,7 @@ def _row(result: Result, what: tuple[str, str, str], volume_ml: float) -> tuple[
         RESEARCH_USE,
         f"{PROGRAM} {VERSION}",
         made_by.model_id,
-        " ".join(made_by.weights_sha256),
+        made_by.weights_sha256,
         made_by.runtime,
         f"{made_by.seconds:g}",
         made_by.finished_utc,

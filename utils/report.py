@@ -321,12 +321,11 @@ def _product(diameters: Diameters) -> str:
 def _add_notes(page: _Page, segmentation: Segmentation) -> None:
     """Print notices and steps in small type; what does not fit is counted, not just dropped."""
     made_by = segmentation.provenance
-    weights = " and ".join(made_by.weights_sha256)
     page.write("Notices and provenance", size=11, weight="bold")
     texts = [
         *made_by.notices,
         *made_by.told,
-        f"Model {made_by.model_id} on {made_by.runtime}, weights {weights}",
+        f"Model {made_by.model_id} on {made_by.runtime}, weights {made_by.weights_sha256}",
     ]
     lines = [line for text in texts for line in wrap(f"- {text}", _LINE_CHARACTERS)]
     fitting = max(int(page.y / (_LINE * 7.5 / 9)) - 3, 1)

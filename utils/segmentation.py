@@ -20,8 +20,8 @@ class Provenance:
     ----------
     model_id : str
         Name of the model folder.
-    weights_sha256 : tuple of str
-        Hash of each network's weights that ran.
+    weights_sha256 : str
+        Hash of the weights that ran.
     runtime : str
         Backend and device, e.g. ``"openvino on CPU"``.
     seconds : float
@@ -37,7 +37,7 @@ class Provenance:
     """
 
     model_id: str
-    weights_sha256: tuple[str, ...]
+    weights_sha256: str
     runtime: str
     seconds: float
     steps: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from utils.study import Modality, Study
 
 PROGRAM = "brain-tumour-segmentation"
 VERSION = "0.1.0"
-SCHEMA = f"{PROGRAM}/sidecar/4"
+SCHEMA = f"{PROGRAM}/sidecar/3"
 
 _PACKAGES = ("keras", "nibabel", "numpy", "openvino", "scipy", "tensorflow", "torch")
 
@@ -98,7 +98,7 @@ def provenance(result: Result) -> dict[str, object]:
         "schema": SCHEMA,
         "notice": RESEARCH_USE,
         "program": {"name": PROGRAM, "version": VERSION, "packages": installed_versions()},
-        "model": {"id": made_by.model_id, "weights_sha256": list(made_by.weights_sha256)},
+        "model": {"id": made_by.model_id, "weights_sha256": made_by.weights_sha256},
         "run": {
             "finished_utc": made_by.finished_utc,
             "seconds": made_by.seconds,

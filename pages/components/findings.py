@@ -136,9 +136,8 @@ def provenance(visit: Visit, segmentation: Segmentation) -> None:
     with st.expander("How this came to be"):
         told = (*made_by.told, *(n.text for n in visit.intake.notices if not n.consent))
         st.markdown("\n".join(f"- {line}" for line in told))
-        weights = " and ".join(digest[:12] for digest in made_by.weights_sha256)
         st.caption(
-            f"Model {made_by.model_id}, weights {weights}, "
+            f"Model {made_by.model_id}, weights {made_by.weights_sha256[:12]}, "
             f"{made_by.runtime}, {made_by.seconds:.1f} s."
         )
 

@@ -73,7 +73,7 @@ class SelfTest:
         self.runs.append(Run.of(segmentation))
 
     def _judge(self) -> None:
-        on_disk = read_bundle(DEFAULT_MODEL).hashes
+        on_disk = read_bundle(DEFAULT_MODEL).sha256
         self.result = checks(self.study, self.truth, self.runs, on_disk)
         self.runs.clear()
 

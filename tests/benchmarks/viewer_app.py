@@ -16,7 +16,7 @@ app = st.App(__file__, routes=viewer_routes())
 def demo() -> tuple[Study, Segmentation]:
     study, labels = demo_study()
     probabilities = (regions_of(labels) * CERTAIN).astype(np.uint8)
-    provenance = Provenance("benchmark", ("0" * 64,), "none", 0.0)
+    provenance = Provenance("benchmark", "0" * 64, "none", 0.0)
     return study, Segmentation(labels, probabilities, study.grid, provenance)
 
 

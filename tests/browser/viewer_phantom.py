@@ -43,7 +43,7 @@ def make_segmentation(study: Study) -> Segmentation:
     labels[12:16, 13:18, 9:12] = 1
     probabilities = (regions_of(labels) * CERTAIN).astype(np.uint8)
     probabilities[labels == Label.NCR_NET, 1] = round(0.04 * CERTAIN)
-    provenance = Provenance("test", ("0" * 64,), "none", 0.0)
+    provenance = Provenance("test", "0" * 64, "none", 0.0)
     return Segmentation(labels, probabilities, study.grid, provenance)
 
 
