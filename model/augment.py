@@ -1,7 +1,7 @@
 """Training samples from packed cases: lesions pasted in, cut, turned, scaled, re-contrasted.
 
-Intensities change through a table of 256 entries per modality, applied to the packed bytes: gamma,
-brightness and contrast then cost one look-up.
+Intensities change through a table of 256 z-scores per modality, applied to the packed bytes: gain,
+bend and shift then cost one look-up.
 """
 
 from dataclasses import dataclass
@@ -25,27 +25,22 @@ TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
 TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
-LOG_GAMMA, LOG_CONTRAST, BRIGHTNESS = 0.3, 0.18, 0.05  # standard deviations
-# the same for z-scores: gain, bend (of the square) and shift
-LOG_GAIN, BEND, SHIFT = 0.15, 0.02, 0.2
-NOISE, Z_NOISE = 0.06, 0.4  # most noise, in the units of MinMax-scaled and standardised scans
+# of z-scores: gain, bend (of the square) and shift, standard deviations; and the most noise
+LOG_GAIN, BEND, SHIFT, NOISE = 0.15, 0.02, 0.2, 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How a network wants its samples.
+    """What depends on where a sample comes from.
 
     Attributes
     ----------
-    standardised : bool
-        Scans as z-scores over the brain, 0 outside, instead of MinMax-scaled.
     coarsened_share : float
         Share of samples blurred to the resolution of the lesion cubes.
     mirrored_axes : int
         Along how many axes, from the first, samples are mirrored half of the time.
     """
 
-    standardised: bool = False
     coarsened_share: float = 0.0
     mirrored_axes: int = 1
 
@@ -62,10 +57,7 @@ def crop_sample(
         for c, n, got in zip(corner, shape, labels.shape, strict=True)
     ]
     images, labels = np.pad(images, [*padding, (0, 0)]), np.pad(labels, padding)
-    if style.standardised:
-        tables = [_z_contrasts(table, rng) for table in case.z_tables]
-    else:
-        tables = [_contrasts(rng) for _ in range(4)]
+    tables = [_contrasts(table, rng) for table in case.z_tables]
     scaled = np.stack([table[images[..., c]] for c, table in enumerate(tables)], axis=-1)
     regions = regions_of(labels).astype(np.uint8)
     if rng.random() < style.coarsened_share:
@@ -79,7 +71,7 @@ def pasted(case: Packed, cubes: Cubes, rng: np.random.Generator) -> Packed:
     """A head with lesions of other patients, each about where it grew in its own.
 
     They take on the head's intensity scale and fade into it at their borders, so that the network
-    meets a cohort's lesions among whole brains, whose statistics instance normalisation needs.
+    meets a cohort's lesions among whole brains.
     """
     images, labels = np.array(case.images), np.array(case.labels)
     to_host = _host_codes(case.z_limits)
@@ -142,19 +134,7 @@ def _corner(
     return corner
 
 
-def _contrasts(rng: np.random.Generator) -> NDArray[np.float32]:
-    """(256,) intensities of packed bytes under random gamma, contrast and brightness."""
-    table = np.maximum(np.arange(256) - 1, 0) / SCALE
-    gamma, contrast = np.exp(rng.normal(0, (LOG_GAMMA, LOG_CONTRAST)))
-    table = np.clip(table**gamma * contrast + rng.normal(0, BRIGHTNESS), 0, 1.2)
-    if rng.random() < DROP_SHARE:  # a missing scan must degrade the result gently
-        table[:] = 0
-    table[0] = 0  # outside the brain
-    table32: NDArray[np.float32] = table.astype(np.float32)
-    return table32
-
-
-def _z_contrasts(z: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _contrasts(z: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """(256,) z-scores of packed bytes under random gain, bend and shift."""
     table = z * np.exp(rng.normal(0, LOG_GAIN)) + rng.normal(0, BEND) * z**2 + rng.normal(0, SHIFT)
     if rng.random() < DROP_SHARE:
@@ -217,8 +197,7 @@ def _finished(
         channel = int(rng.integers(4))
         scaled[..., channel] = gaussian_filter(scaled[..., channel], rng.uniform(0.4, 1.0))
     if rng.random() < NOISE_SHARE:
-        most = Z_NOISE if style.standardised else NOISE
-        noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, most))
+        noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
         scaled = np.where(scaled != 0, scaled + noise, 0)
     for axis in range(style.mirrored_axes):
         if rng.random() < 0.5:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, METRICS = "config.json", "unet.weights.h5", "metrics.json"
-LESION = "lesion"
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,6 @@ class ModelInfo:
         Names of the training, validation and test cases.
     temperatures : tuple of float
         What each region's logits are divided by, see `model.calibration`.
-    lesion : ModelInfo or None
-        The network that looks at the tumour again, in a folder of that name inside this one.
     """
 
     name: str
@@ -54,12 +51,6 @@ class ModelInfo:
     training: TrainConfig
     cases: Mapping[str, list[str]]
     temperatures: tuple[float, ...]
-    lesion: "ModelInfo | None" = None
-
-    @property
-    def hashes(self) -> list[str]:
-        """Of all weights that run."""
-        return [self.sha256, *([] if self.lesion is None else self.lesion.hashes)]
 
 
 def save_bundle(
@@ -107,15 +98,14 @@ def read_bundle(folder: Path) -> ModelInfo:
         raise _broken(folder, f"holds other weights than {CONFIG} names")
     if preprocess != asdict(SPEC):
         raise _broken(folder, "was trained on scans that were prepared differently")
-    lesion = read_bundle(folder / LESION) if (folder / LESION).exists() else None
     return ModelInfo(
         *(folder.name, folder / WEIGHTS, digest, unet, training, cases),
-        *(tuple(temperatures), lesion),
+        tuple(temperatures),
     )
 
 
 def require_measured(info: ModelInfo) -> None:
-    """Refuse a model whose figures, if it has any, are of other weights: a lost network, say.
+    """Refuse a model whose figures, if it has any, are of other weights.
 
     Raises
     ------
@@ -123,7 +113,7 @@ def require_measured(info: ModelInfo) -> None:
         If so: its masks would not be as good as the reader is told.
     """
     figures = info.weights.with_name(METRICS)
-    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != info.hashes:
+    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != info.sha256:
         raise _broken(info.weights.parent, f"holds other weights than {METRICS} was measured on")
 
 

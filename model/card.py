@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.bundle import METRICS, ModelInfo, read_bundle
-from model.predict import CONVICTION, SUSPICION
 from model.reliability import reliability
 from utils.errors import ModelError
 from utils.labels import Region
@@ -23,7 +22,7 @@ def write_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
     info = read_bundle(folder)
     metrics = json.loads((folder / METRICS).read_text())
-    if metrics["weights_sha256"] != info.hashes:
+    if metrics["weights_sha256"] != info.sha256:
         raise ModelError(f"The figures in {folder} are of other weights. Run the evaluation again.")
     _plot_dice(metrics, folder / DICE_PLOT)
     _plot_volumes(metrics, folder / VOLUME_PLOT)
@@ -40,14 +39,14 @@ def _text(info: ModelInfo, metrics: dict[str, Any]) -> str:
 ## What it is
 
 A 3-D U-Net ({info.unet.width} filters at half resolution, {info.unet.depth} levels below) that reads
-four co-registered, skull-stripped MRI scans (FLAIR, T1, T1ce, T2; 1 mm, MinMax-scaled over the brain)
+four co-registered, skull-stripped MRI scans (FLAIR, T1, T1ce, T2; 1 mm, MinMax-scaled, then standardised over the brain)
 and gives each voxel the probability of three nested regions: whole tumour (WT), tumour core (TC),
-enhancing tumour (ET). Weights SHA-256 `{info.sha256}`.
-{_lesion_network(info)}
+enhancing tumour (ET). The mean over the head and its mirror image counts. Weights SHA-256 `{info.sha256}`.
 
 **Intended use:** measuring and viewing gliomas before treatment, in research. **Not for** scans after
 surgery or radiotherapy, children, metastases, meningiomas, scans with the skull, other sequences,
-or screening: it was not trained on people without a tumour and may find one where there is none.
+or screening: it was not trained on people without a tumour and may find one where there is none
+(in the synthetic healthy heads of the tests it finds none).
 
 ## How it was trained
 
@@ -67,8 +66,8 @@ Measured per patient on the {tested} test patients, by the code path the app run
 {_table(metrics)}
 
 {tested} patients are few: the intervals are wide, and a single hard case moves a mean by several points.
-The median says what to expect of a usual case, the worst cases below what can happen. The threshold and the smallest speck
-were settled with these patients in view, and where the lesion network is asked (`model/EXPERIMENTS.md`, 9, 11 and 12), so unseen ones may do slightly worse.
+The median says what to expect of a usual case, the worst cases below what can happen. The threshold, the smallest speck and
+what is averaged were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11 and 14), so unseen ones may do slightly worse.
 
 {_worst(metrics)}
 {_second_set(metrics)}
@@ -105,18 +104,8 @@ never finds a tumour. They stand here for comparison only.
 """  # noqa: E501  # a paragraph of Markdown is one line
 
 
-def _lesion_network(info: ModelInfo) -> str:
-    if (lesion := info.lesion) is None:
-        return ""
-    return f"""
-A second one ({lesion.unet.width} filters, {lesion.unet.depth} levels, batch normalisation), trained on patches,
-looks at the tumour again, on scans standardised over the brain; wherever the first finds tumour at least {CONVICTION:.0%}
-probable, the mean of both counts, and below {SUSPICION:.0%} the first alone.
-Weights SHA-256 `{lesion.sha256}`."""  # noqa: E501
-
-
 def _second_set(metrics: dict[str, Any]) -> str:
-    """What the lesion network makes of patients of whom there is no whole head."""
+    """What the network makes of patients of whom there is no whole head."""
     if not (found := metrics.get("patches")):
         return ""
     cells = "; ".join(
@@ -126,16 +115,14 @@ def _second_set(metrics: dict[str, Any]) -> str:
     )
     return f"""
 **A second, more diverse set:** {found["cubes"]} lesion patches (60 x 60 x 39 mm, resolution 1.9 x 1.9 x 1.2 mm) of {found["patients"]}
-further patients, unseen, by the lesion network alone and without the head around them. Dice, mean [95 % interval], median
+further patients, unseen, without the head around them, masks made as the app makes them. Dice, mean [95 % interval], median
 (quartiles): {cells}."""  # noqa: E501
 
 
 def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
-    cubes = ", lesions of further patients pasted into them" if info.training.pasted_share else ""
-    trained = f"On whole volumes of {len(info.cases['train'])} patients{cubes}."
-    if info.lesion is not None:
-        trained += """ The lesion network: half on patches
-of the same volumes, half on the lesion cubes of further patients."""
+    trained = f"""First on patches of the whole volumes of {len(info.cases["train"])} patients
+and on lesion cubes of further patients, then on crops of the volumes with such lesions pasted in
+as well."""
     if info.training.fold < 0:
         return f"""{trained} Nobody is left to measure it on: the figures
 below are those of {", ".join(metrics["measured"])}, which saw nothing of the patients they are measured on, under
@@ -150,20 +137,25 @@ def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
     calibration = metrics["calibration"]
     doubted = ", ".join(f"{r.name} {calibration[r.name]['error_in_doubt']:.3f}" for r in Region)
     errors = ", ".join(f"{r.name} {calibration[r.name]['error']:.3f}" for r in Region)
-    hot = "; lesion network: ".join(
-        ", ".join(f"{r.name} {t:g}" for r, t in zip(Region, part.temperatures, strict=True))
-        for part in filter(None, (info, info.lesion))
-    )
+    hot = ", ".join(f"{r.name} {t:g}" for r, t in zip(Region, info.temperatures, strict=True))
     ranges = ", ".join(
         "{} {:.0f} to {:.0f} mL".format(r.name, *known.volume_interval_ml(r, 20)) for r in Region
     )
     return f"""Probabilities are calibrated by one temperature a region ({hot}), fitted on the {len(metrics["validation"])} validation
 patients. Expected calibration error on the test
-patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.
+patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.{_doubt_of_patches(metrics)}
 
 The interval beside a volume comes from the errors on all {known.cases} patients no training step saw (split
 conformal prediction): the true volume of a comparable patient lies within it with a probability of
 at least {known.coverage:.0%}. A predicted 20 mL means: {ranges}."""  # noqa: E501
+
+
+def _doubt_of_patches(metrics: dict[str, Any]) -> str:
+    if not (found := metrics.get("patches")):
+        return ""
+    doubted = ", ".join(f"{n} {c['error_in_doubt']:.3f}" for n, c in found["calibration"].items())
+    return f"""
+On the patches of the {found["patients"]} patients of the second set: {doubted} over 10 to 90 %."""
 
 
 def _input_check(metrics: dict[str, Any]) -> str:

@@ -19,17 +19,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import LESION, METRICS, read_bundle
+from model.bundle import METRICS, read_bundle
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, cube_patients, find_cases, read_cubes, split, unseen
-from model.predict import DEFAULT_MODEL, EXIT_REFUSED, Network, load_network, segment
+from model.predict import (
+    DEFAULT_MODEL,
+    EXIT_REFUSED,
+    Network,
+    load_network,
+    region_probabilities,
+    segment,
+)
 from utils.errors import UserError
+from utils.grid import Grid
 from utils.intake import read_study_folder
 from utils.labels import Region
 from utils.metrics import RegionScores, dice, naive_scores, score
 from utils.plausibility import likely_arrangement
-from utils.postprocess import THRESHOLD
+from utils.postprocess import labels_and_specks
 from utils.segmentation import Segmentation
 from utils.study import Modality
 
@@ -75,31 +83,38 @@ def evaluate_case(case: Case, network: Network) -> Scores:
 
 
 def evaluate_patches(data: Path, fold: Path) -> Scores:
-    """Score a lesion network on the lesion patches of further patients whom it never saw.
+    """Score a network on the lesion patches of further patients whom it never saw.
 
     They are of the resolution of the cubes, and show a lesion without the head around it.
 
     Returns
     -------
     dict
-        ``patients`` and ``cubes``, how many; ``dice``, by region, of every cube.
+        ``patients`` and ``cubes``, how many; ``dice`` and reliability ``bins``, by region, of every
+        cube.
     """
     info = read_bundle(fold)
     parts = split(find_cases(data), info.training)
     of_heads = {case.patient for case in (*parts.train, *parts.validation, *parts.test)}
     wanted = unseen(data, parts, info.training) - of_heads
     cubes = read_cubes(data, excluded=cube_patients(data) - wanted)
-    network = load_network(fold, PATCH)
     found: Scores = {region.name: [] for region in Region}
-    for patch in () if cubes is None else cubes.each():
+    bins: Scores = {region.name: [] for region in Region}
+    if cubes is None:
+        return {"patients": 0, "cubes": 0, "dice": found, "bins": bins}
+    network = replace(load_network(fold, PATCH), standardised=False)  # patches are z-scores
+    for patch in cubes.each():
         tables = zip(patch.z_tables, np.moveaxis(patch.images, -1, 0), strict=True)
         tensor = np.zeros((*PATCH, len(Modality)), np.float32)
         i, j, k = patch.labels.shape
         tensor[:i, :j, :k] = np.stack([table[codes] for table, codes in tables], axis=-1)
-        inside = network.run(tensor)[:i, :j, :k] >= THRESHOLD
+        stored = region_probabilities(tensor, network)[:i, :j, :k]
+        labels, _ = labels_and_specks(stored, Grid(patch.labels.shape, np.eye(4)))
         for channel, region in enumerate(Region):
-            found[region.name].append(dice(inside[..., channel], region.mask(patch.labels)))
-    return {"patients": len(wanted), "cubes": len(found[Region.WT.name]), "dice": found}
+            truth = region.mask(patch.labels)
+            found[region.name].append(dice(region.mask(labels), truth))
+            bins[region.name].append(reckon(*doubtful(stored[..., channel], truth)).plain())
+    return {"patients": len(wanted), "cubes": len(cubes.images), "dice": found, "bins": bins}
 
 
 def input_check(cases: Sequence[Case]) -> dict[str, int]:
@@ -167,8 +182,7 @@ def without(network: Network, modality: Modality) -> Network:
         blinded[..., channel] = 0
         return network.run(blinded)
 
-    lesion = None if network.lesion is None else without(network.lesion, modality)
-    return replace(network, run=run, lesion=lesion)
+    return replace(network, run=run)
 
 
 def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -275,21 +289,25 @@ def _dice_without(data: Path, folds: Sequence[Path]) -> Scores:
 
 
 def _patches(data: Path, folds: Sequence[Path]) -> Scores:
-    """What the lesion networks make of the patches that none of them saw; empty without any."""
-    each = [evaluate_patches(data, fold / LESION) for fold in folds if (fold / LESION).exists()]
+    """What the networks make of the patches that none of them saw; empty without any."""
+    each = [evaluate_patches(data, fold) for fold in folds]
     if not sum(found["cubes"] for found in each):
         return {}
-    dice_of = {r.name: [d for found in each for d in found["dice"][r.name]] for r in Region}
+
+    def of_every_cube(key: str) -> dict[str, list[Any]]:
+        return {r.name: [value for found in each for value in found[key][r.name]] for r in Region}
+
     return {
         **{key: sum(found[key] for found in each) for key in ("patients", "cubes")},
-        "dice": {name: summary(values) for name, values in dice_of.items()},
+        "dice": {name: summary(values) for name, values in of_every_cube("dice").items()},
+        "calibration": {n: _calibration(bins) for n, bins in of_every_cube("bins").items()},
     }
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
     papers = {
-        "weights_sha256": read_bundle(folder).hashes,
-        "measured": {fold.name: read_bundle(fold).hashes for fold in folds},
+        "weights_sha256": read_bundle(folder).sha256,
+        "measured": {fold.name: read_bundle(fold).sha256 for fold in folds},
     }
     (folder / METRICS).write_text(json.dumps(papers | metrics, indent=1) + "\n")
     write_card(folder)

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import ModelInfo, load_model, read_bundle, require_measured
-from model.config import UNetConfig
+from model.bundle import load_model, read_bundle, require_measured
 from model.runtime import choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
@@ -28,7 +27,7 @@ from utils.labels import Region
 from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
-from utils.postprocess import THRESHOLD, labels_and_specks, steps_taken
+from utils.postprocess import labels_and_specks, steps_taken
 from utils.preprocess import preprocess, standardised
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
-# between these probabilities of tumour by the first network the lesion network's say grows from
-# nothing to a half, about half of what makes a voxel tumour; lower, it adds islands, higher, it
-# mends less (EXPERIMENTS.md, 12). Not at one stroke: rounding must not decide
-SUSPICION, CONVICTION = THRESHOLD / 4, THRESHOLD * 3 / 4
+STEPS = (
+    "each scan standardised over the brain",
+    "probabilities are the mean over the head and its mirror image",
+)
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 
 Progress = Callable[[float], None]
@@ -55,14 +54,11 @@ class Network:
     run : callable
         (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities.
     window : (i, j, k)
-        Shape of the input, always: that of the heads it was trained on. Instance normalisation
-        sees other statistics in another shape, and a compiled network has to be compiled anew.
+        Shape of the input, always: most heads fit into it, and a compiled network has one shape.
     model_id, weights_sha256, runtime : str
         See `utils.segmentation.Provenance`.
     standardised : bool
-        Whether it reads z-scores over the brain instead of MinMax-scaled scans.
-    lesion : Network or None
-        A second network, trained on patches around lesions, that is asked about the tumour.
+        Whether it is given z-scores over the brain instead of MinMax-scaled scans.
     """
 
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -71,17 +67,6 @@ class Network:
     weights_sha256: str
     runtime: str
     standardised: bool = False
-    lesion: "Network | None" = None
-
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """What the second network adds, in words for the provenance."""
-        if self.lesion is None:
-            return ()
-        return (
-            f"wherever tumour is at least {CONVICTION:.0%} probable, the mean with the lesion "
-            f"network (weights {self.lesion.weights_sha256}) counts, below {SUSPICION:.0%} not",
-        )
 
 
 def segment(
@@ -121,7 +106,7 @@ def segment(
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        (*placement.steps, *network.steps, *steps_taken(specks_ml)),
+        (*placement.steps, *STEPS, *steps_taken(specks_ml)),
         tuple(n.text for n in notices),
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
@@ -131,7 +116,7 @@ def segment(
 def region_probabilities(
     tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
 ) -> NDArray[np.uint8]:
-    """Run the network on a whole head; where it suspects tumour, ask the lesion network as well.
+    """Run the network on a whole head and on its mirror image, left to right.
 
     Parameters
     ----------
@@ -143,20 +128,13 @@ def region_probabilities(
     (i, j, k, 3) uint8 array
         Probability of each region, times ``CERTAIN``.
     """
-    found = _window_mean(_as_read(tensor, network), network, lambda s: progress(0.2 + 0.4 * s))
-    tumour = found[..., [list(Region).index(Region.WT)]]
-    say = np.clip((tumour - SUSPICION) / (CONVICTION - SUSPICION), 0, 1) / 2
-    if (lesion := network.lesion) is not None and say.any():
-        closer = _window_mean(_as_read(tensor, lesion), lesion, lambda s: progress(0.6 + 0.2 * s))
-        # a patch looks the same wherever it lies: only the first network knows that it is no tumour
-        found += say * (closer - found)
+    scans = standardised(tensor) if network.standardised else tensor
+    found = _window_mean(scans, network, lambda s: progress(0.2 + 0.3 * s))
+    found += _window_mean(scans[::-1], network, lambda s: progress(0.5 + 0.3 * s))[::-1]
+    found /= 2
     progress(0.8)
     stored: NDArray[np.uint8] = np.rint(found * CERTAIN).astype(np.uint8)
     return stored
-
-
-def _as_read(tensor: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
-    return standardised(tensor) if network.standardised else tensor
 
 
 def _window_mean(
@@ -180,7 +158,7 @@ def load_network(
 ) -> Network:
     """Verify and load a model folder; the first call takes seconds, for it imports the backend.
 
-    A network with batch normalisation may be given another `window` than it is configured for.
+    It may be given another `window` than it is configured for.
 
     Raises
     ------
@@ -191,8 +169,8 @@ def load_network(
     require_measured(info)
     try:
         choose_backend()
-        lesion = None if info.lesion is None else _loaded(info.lesion, info.lesion.training.head)
-        return replace(_loaded(info, window or info.training.head), lesion=lesion)
+        model, window = load_model(info), window or info.training.head
+        return as_network(model, window, info.name, info.sha256)
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
@@ -202,7 +180,6 @@ def load_network(
 
 def as_network(
     model: "keras.Model",
-    unet: UNetConfig,
     window: tuple[int, int, int],
     model_id: str = "",
     weights_sha256: str = "",
@@ -217,12 +194,8 @@ def as_network(
         model_id,
         weights_sha256,
         backend_and_device(),
-        unet.standardised,
+        standardised=True,
     )
-
-
-def _loaded(info: ModelInfo, window: tuple[int, int, int]) -> Network:
-    return as_network(load_model(info), info.unet, window, info.name, info.sha256)
 
 
 def _starts(size: int, window: int) -> list[int]:

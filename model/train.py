@@ -1,7 +1,6 @@
 """Train the network: ``python -m model.train DATA OUT``. Interrupt it and run it again: it resumes.
 
-DATA holds BraTS cases (see `model.dataset`); OUT becomes a model folder (the ``lesion`` network's
-is called ``lesion`` and lies in that of the ``head`` network), with the log, the
+DATA holds BraTS cases (see `model.dataset`); OUT becomes a model folder, with the log, the
 learning curve and the checkpoint of the running training beside the weights. The backend is
 whatever ``KERAS_BACKEND`` names; 3-D training on a CPU is several times faster under torch.
 """
@@ -50,7 +49,7 @@ from utils.segmentation import CERTAIN
 LOG = logging.getLogger(__name__)
 HISTORY, CURVE = "history.csv", "learning_curve.png"
 CHECKPOINT, PAPERS = "checkpoint.weights.h5", "run.json"
-FREE_TO_CHANGE = {"epochs", "head_epochs", "compiled"}
+FREE_TO_CHANGE = {"epochs", "head_epochs"}
 
 Row = dict[str, float]
 
@@ -64,7 +63,7 @@ def train(
     parts = split(find_cases(data), config)
     if not (parts.train and parts.validation):
         raise UserError(f"{data} holds too few patients to train, validate and test on. Add more.")
-    samples = Samples(data, parts, unet, config)
+    samples = Samples(data, parts, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
     keras.mixed_precision.set_global_policy(precision())
@@ -75,7 +74,8 @@ def train(
         model = Settled(model.input, model.output)
     if start is not None:
         config = _started(model, start, unet, config, parts)
-    model.compile(_optimizer(config), dice_cross_entropy, jit_compile=config.compiled)
+    # compiled it is no faster (EXPERIMENTS.md, 14)
+    model.compile(_optimizer(config), dice_cross_entropy, jit_compile=False)
     averaged = keras.callbacks.SwapEMAWeights()
     averaged.set_model(model)
 
@@ -85,7 +85,7 @@ def train(
         loss = _run_epoch(model, samples, len(rows))
         raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
-        rows.append(_row(len(rows), loss, _patient_dice(model, validation, unet, config), started))
+        rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
         averaged.on_test_end()
         _write_history(out / HISTORY, rows)
         raw_weights.replace(out / CHECKPOINT)
@@ -97,7 +97,7 @@ def train(
     shipped.set_weights(model.get_weights())
     # nothing can be learnt about a network's doubt from patients it was trained on
     if config.fold >= 0:
-        doubt = _temperatures(shipped, validation, unet, config)
+        doubt = _temperatures(shipped, validation, config)
     else:
         doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
@@ -117,10 +117,10 @@ class Settled(keras.Model):  # type: ignore[misc]  # Keras has no types
 class Samples:
     """Random samples; the same ones for the same seed, epoch and step."""
 
-    def __init__(self, data: Path, parts: Split, unet: UNetConfig, config: TrainConfig) -> None:
+    def __init__(self, data: Path, parts: Split, config: TrainConfig) -> None:
         self.config = config
         # only left and right mirrored looks like a head; patches bear the other axes too
-        self.cube_style = Style(standardised=unet.standardised, mirrored_axes=3)
+        self.cube_style = Style(mirrored_axes=3)
         self.patch_style = replace(self.cube_style, coarsened_share=config.coarsened_share)
         self.crop_style = replace(self.patch_style, mirrored_axes=1)
         self.cases = [pack(case, data / ".packed") for case in parts.train]
@@ -146,7 +146,6 @@ class Samples:
 
     def _crop(self, epoch: int, rng: np.random.Generator) -> Sample:
         whole = epoch >= self.config.epochs - self.config.head_epochs
-        whole |= rng.random() < self.config.head_share
         shape = self.config.head if whole else self.config.crop
         return crop_sample(self._head(rng), shape, rng, self.crop_style)
 
@@ -230,7 +229,7 @@ def _run_epoch(model: keras.Model, samples: Samples, epoch: int) -> float:
 
 
 def _patient_dice(
-    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> NDArray[np.float64]:
     """(3,) mean Dice of whole patients, by the windows that the app uses."""
     found = [
@@ -238,24 +237,23 @@ def _patient_dice(
             dice(stored[..., r] >= THRESHOLD * CERTAIN, region.mask(np.asarray(case.labels)))
             for r, region in enumerate(Region)
         ]
-        for case, stored in zip(cases, _predicted(model, cases, unet, config), strict=True)
+        for case, stored in zip(cases, _predicted(model, cases, config), strict=True)
     ]
     return np.asarray(np.mean(found, axis=0))
 
 
 def _temperatures(
-    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> tuple[float, ...]:
     truths = [regions_of(np.asarray(case.labels)) for case in cases]
-    return temperatures(_predicted(model, cases, unet, config), truths)
+    return temperatures(_predicted(model, cases, config), truths)
 
 
 def _predicted(
-    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
     """(i, j, k, 3) stored probabilities of each case."""
-    # a model of its own, never compiled: compiling another shape costs more than it gives
-    network = as_network(keras.Model(model.inputs, model.outputs), unet, config.head)
+    network = as_network(model, config.head)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
@@ -344,16 +342,16 @@ def main() -> int:
         "default": [],
         "metavar": "KEY=VALUE",
     }
-    parser.add_argument("--recipe", choices=RECIPES, default="head", help="which network")
+    parser.add_argument("--recipe", choices=RECIPES, default="patches", help="which stage")
     parser.add_argument("--start", type=Path, help="a model folder to start from")
     parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        base_unet, base_config = RECIPES[arguments.recipe]
-        unet = UNetConfig.from_dict(asdict(base_unet) | dict(arguments.unet))
-        config = TrainConfig.from_dict(asdict(base_config) | dict(arguments.train))
+        unet = UNetConfig.from_dict(dict(arguments.unet))
+        recipe = asdict(RECIPES[arguments.recipe])
+        config = TrainConfig.from_dict(recipe | dict(arguments.train))
         train(arguments.data, arguments.out, unet, config, start=arguments.start)
     except UserError as error:
         sys.stderr.write(f"{error}\n")

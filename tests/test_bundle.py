@@ -9,6 +9,7 @@ import pytest
 
 from model.bundle import (
     CONFIG,
+    METRICS,
     WEIGHTS,
     fill_weights,
     load_model,
@@ -110,11 +111,12 @@ def test_a_misspelt_setting_is_refused(bundle: Path) -> None:
         read_bundle(bundle)
 
 
-def test_a_model_that_lost_its_lesion_network_is_not_started(tmp_path: Path) -> None:
-    """Its masks would be worse than the figures beside them say."""
+def test_a_model_whose_figures_are_of_other_weights_is_not_started(tmp_path: Path) -> None:
     shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
     require_measured(read_bundle(tmp_path / "model"))
-    shutil.rmtree(tmp_path / "model" / "lesion")
+    metrics = json.loads((tmp_path / "model" / METRICS).read_text())
+    metrics["weights_sha256"] = "0" * 64
+    (tmp_path / "model" / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match=r"other weights than metrics\.json"):
         load_network(tmp_path / "model")
 

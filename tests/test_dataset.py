@@ -237,7 +237,7 @@ def packed_head() -> Packed:
 
 @pytest.mark.parametrize(
     "style",
-    [Style(), Style(standardised=True, coarsened_share=0.5, mirrored_axes=3)],
+    [Style(), Style(coarsened_share=0.5, mirrored_axes=3)],
     ids=["head", "patch"],
 )
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_heads_and_cubes_are_standardised_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     without_accidents(monkeypatch)
-    style, rng = Style(standardised=True, mirrored_axes=0), np.random.default_rng(0)
+    style, rng = Style(mirrored_axes=0), np.random.default_rng(0)
     head, _ = crop_sample(empty_head(), (100, 100, 80), rng, style)
     # byte 100 of z-scores from -2 to 4: -2 + 99 / 254 * 6; outside the brain 0
     assert np.unique(head).tolist() == pytest.approx([0, 0.33858], abs=1e-4)
@@ -286,7 +286,7 @@ def test_a_coarsened_sample_loses_what_the_cubes_cannot_show(
     head = empty_head()
     head.images[..., :] = 100
     head.images[::2] = 200  # stripes of 1 mm along an axis that the cubes sample at 1.875 mm
-    style = Style(standardised=True, coarsened_share=1.0, mirrored_axes=0)
+    style = Style(coarsened_share=1.0, mirrored_axes=0)
     coarse, _ = crop_sample(head, (100, 100, 80), np.random.default_rng(0), style)
     sharp, _ = crop_sample(
         head, (100, 100, 80), np.random.default_rng(0), replace(style, coarsened_share=0.0)

@@ -100,13 +100,13 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     scores = evaluate(find_cases(data), network(nothing_found))
-    metrics = {"weights_sha256": ["0" * 64], "measured": {"tiny": ["0" * 64]}, "without": {}}
+    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}, "without": {}}
     metrics["input_check"] = {"studies": 9, "stopped": 2, "swaps": 42, "noticed": 41}
     metrics |= pooled(scores, scores)
     (folder / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match="other weights"):
         write_card(folder)
-    metrics["weights_sha256"] = read_bundle(folder).hashes
+    metrics["weights_sha256"] = read_bundle(folder).sha256
     (folder / METRICS).write_text(json.dumps(metrics))
     write_card(folder)
     card = (folder / CARD).read_text()
@@ -123,8 +123,8 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
 def half_sure(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sure of half of the tumour (1 mL in all), in doubt (60 %) of the other half."""
     bright = bright_is_enhancing(tensor)
-    first = int(np.flatnonzero(bright.any(axis=(1, 2, 3)))[0])
-    bright[: first + 5] *= np.float32(0.6)
+    first = int(np.flatnonzero(bright.any(axis=(0, 2, 3)))[0])
+    bright[:, : first + 5] *= np.float32(0.6)
     return bright
 
 
@@ -178,7 +178,7 @@ def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_e
     assert metrics["summary"]["ET"]["dice"]["mean"] == 1  # blinded is only who is asked to be
     half, whole = dict.fromkeys(("WT", "TC", "ET"), 0.5), dict.fromkeys(("WT", "TC", "ET"), 1.0)
     assert metrics["input_check"]["studies"] == 2
-    assert metrics["patches"] == {}  # there is no lesion network
+    assert metrics["patches"] == {}  # there are no cubes
     assert metrics["without"] == {"FLAIR": half, "T1": whole, "T1CE": half, "T2": whole}
 
 
@@ -216,7 +216,7 @@ def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
         return Cubes(images, labels, np.zeros((2, 3)))
 
     def load(_: Path, window: tuple[int, int, int]) -> Network:
-        found = network(lambda z: np.repeat(z[..., :1] > 3, 3, axis=-1).astype(np.float32))
+        found = network(lambda z: np.repeat(z[..., :1] > 3, 3, axis=-1) * np.float32(0.75))
         return replace(found, window=window)
 
     tiny = UNetConfig(width=2, depth=1)
@@ -229,6 +229,8 @@ def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
     assert left_out == [{"p3", FIRST}]
     assert (found["patients"], found["cubes"]) == (2, 2)
     assert found["dice"]["ET"] == pytest.approx([1, 2 / 3])
+    assert [bins["voxels"][7] for bins in found["bins"]["ET"]] == [8000, 4000]
+    assert [bins["frequency"][7] for bins in found["bins"]["ET"]] == [1, 1]
 
 
 def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
@@ -246,16 +248,8 @@ def test_no_shipped_figure_is_of_a_patient_its_network_saw() -> None:
         patient = {row["case"]: row["brats2020_id"] or row["case"] for row in csv.DictReader(file)}
     measured = json.loads((DEFAULT_MODEL / METRICS).read_text())["cases"]
     for fold in folds_of(DEFAULT_MODEL):
-        info = read_bundle(fold)
-        assert info.lesion is not None
-        cases = info.cases
-        seen = {
-            patient[name]
-            for network in (info, info.lesion)
-            for part in ("train", "validation")
-            for name in network.cases[part]
-        }
-        assert info.lesion.cases == cases
+        cases = read_bundle(fold).cases
+        seen = {patient[name] for part in ("train", "validation") for name in cases[part]}
         assert cases["test"]
         assert not seen & {patient[name] for name in cases["test"]}
         assert set(cases["test"]) <= set(measured)

@@ -69,13 +69,23 @@ def test_a_speck_within_a_lesion_counts_as_what_it_lies_in() -> None:
     labels = np.full((20, 20, 20), Label.ED, np.uint8)
     labels[1:4, 1:4, 1:4] = Label.ET  # 27 mm3 of core in oedema
     labels[6:16, 6:16, 6:16] = Label.NCR_NET
-    labels[7:10, 7:10, 7:10] = Label.ET  # 27 mm3 of enhancement in the core
-    labels[12:16, 12:16, 12:16] = Label.ET  # 64 mm3
+    labels[6:9, 6:9, 6:9] = Label.ET  # 27 mm3 of enhancement in the core
+    labels[10:16, 10:16, 10:16] = Label.ET  # 216 mm3
     found = without_specks(labels, CUBE)
     assert (found[1:4, 1:4, 1:4] == Label.ED).all()
-    assert (found[7:10, 7:10, 7:10] == Label.NCR_NET).all()
-    assert (found == Label.ET).sum() == 64
+    assert (found[6:9, 6:9, 6:9] == Label.NCR_NET).all()
+    assert (found == Label.ET).sum() == 216
     np.testing.assert_array_equal(without_specks(labels, CUBE, 0), labels)  # if the reader says so
+
+
+def test_less_enhancement_than_a_fifth_of_a_millilitre_in_all_counts_as_core() -> None:
+    labels = np.full((20, 20, 20), Label.NCR_NET, np.uint8)
+    labels[1:5, 1:6, 1:6] = Label.ET  # 100 mm3
+    labels[10:13, 10:16, 10:15] = Label.ET  # 90 mm3
+    assert (without_specks(labels, CUBE) == Label.NCR_NET).all()
+    np.testing.assert_array_equal(without_specks(labels, CUBE, 0), labels)  # if the reader says so
+    labels[10:13, 10:16, 15] = Label.ET  # 208 mm3 together
+    np.testing.assert_array_equal(without_specks(labels, CUBE), labels)
 
 
 def test_a_head_without_tumour_stays_without() -> None:
@@ -101,14 +111,17 @@ def test_a_full_head_without_background_loses_nothing() -> None:
     assert labels.all()
 
 
+LIMITS = "below 0.1 mL (within a lesion 0.05 mL, enhancing 0.2 mL in all)"
+
+
 @pytest.mark.parametrize(
     ("specks_ml", "told"),
     [
-        ((), "no isolated finding below 0.1 mL (within a lesion 0.05 mL) to leave out"),
-        ((0.027,), "1 isolated finding below 0.1 mL (within a lesion 0.05 mL) left out: 0.027 mL"),
+        ((), f"no isolated finding {LIMITS} to leave out"),
+        ((0.027,), f"1 isolated finding {LIMITS} left out: 0.027 mL"),
         (
             (0.06, 0.05, 0.04, 0.03, 0.02, 0.01, 0.01),
-            "7 isolated findings below 0.1 mL (within a lesion 0.05 mL) left out: 0.060 mL, "
+            f"7 isolated findings {LIMITS} left out: 0.060 mL, "
             "0.050 mL, 0.040 mL, 0.030 mL, 0.020 mL, smaller ones",
         ),
     ],

@@ -21,12 +21,15 @@ TINY = UNetConfig(width=4, depth=1)
 SHORT = TrainConfig(
     folds=4,
     validation_patients=1,
+    patch_share=0,
+    patch=(24, 16, 16),
+    batch=2,
     crop=(16, 16, 16),
     head=(16, 20, 16),
     head_epochs=1,
     steps_per_epoch=3,
     epochs=2,
-    pasted_share=0,
+    cube_share=0,
 )
 
 
@@ -90,6 +93,7 @@ def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
 ) -> None:
     one_epoch = replace(SHORT, epochs=1, learning_rate=0.0)
     train(data, tmp_path / "first", TINY, one_epoch)
+    one_epoch = replace(one_epoch, settled=True)
     first = read_bundle(tmp_path / "first")
     train(data, tmp_path / "everyone", TINY, replace(one_epoch, fold=-1), start=tmp_path / "first")
     info = read_bundle(tmp_path / "everyone")
@@ -136,40 +140,23 @@ def test_lesions_are_pasted_and_none_of_a_patient_who_must_not_be_seen(
     monkeypatch.setattr(training, "pack", lambda case, cache: empty_head())
     monkeypatch.setattr(training, "read_cubes", cubes)
     parts = split(find_cases(data), SHORT)
-    whole = replace(SHORT, head=(96, 96, 80), head_share=1.0, pasted_share=1.0)
-    _, regions = Samples(data, parts, TINY, whole).batch(epoch=0, step=0)
+    whole = replace(SHORT, crop=(96, 96, 80), pasted_share=1.0)
+    _, regions = Samples(data, parts, whole).batch(epoch=0, step=0)
     assert regions.any()  # the heads themselves are without tumour
     assert left_out == [{case.patient for case in (*parts.validation, *parts.test)}]
     assert len(left_out[0]) == 3
-    _, regions = Samples(data, parts, TINY, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
+    _, regions = Samples(data, parts, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
     assert not regions.any()
-
-
-def test_a_lesion_network_learns_from_patches_and_loads_beside_that_of_the_head(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
-    patches = replace(SHORT, patch=(16, 16, 16), batch=2, patch_share=1.0, cube_share=0.5)
-    unet = replace(TINY, normalisation="batch", standardised=True)
-    train(data, tmp_path / "model", TINY, replace(SHORT, epochs=1))
-    train(data, tmp_path / "model" / "lesion", unet, replace(patches, head_epochs=0))
-    network = load_network(tmp_path / "model")
-    assert network.lesion is not None
-    assert network.lesion.standardised
-    assert not network.standardised
-    assert network.lesion.weights_sha256 == read_bundle(tmp_path / "model" / "lesion").sha256
-    assert network.lesion.weights_sha256 != network.weights_sha256
 
 
 def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_heads(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
-    unet = replace(TINY, normalisation="batch", standardised=True)
-    patches = replace(SHORT, patch=(24, 16, 16), batch=2, patch_share=1.0, cube_share=0.5)
-    train(data, tmp_path / "patches", unet, replace(patches, head_epochs=0))
+    patches = replace(SHORT, patch_share=1.0, cube_share=0.5)
+    train(data, tmp_path / "patches", TINY, patches)
     both = replace(patches, patch_share=0.5, settled=True, epochs=3)
-    train(data, tmp_path / "both", unet, both, start=tmp_path / "patches")
+    train(data, tmp_path / "both", TINY, both, start=tmp_path / "patches")
     before, after = (
         {
             (layer.name, weight.name): weight.numpy()
@@ -182,12 +169,12 @@ def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_hea
         kept = np.array_equal(values, after[layer, weight])
         assert kept is (weight in ("moving_mean", "moving_variance")), (layer, weight)
     with pytest.raises(UserError, match="statistics of another"):
-        train(data, tmp_path / "alone", unet, both)
+        train(data, tmp_path / "alone", TINY, both)
 
 
 def test_a_step_shows_patches_or_one_crop_and_at_last_a_whole_head(data: Path) -> None:
-    config = replace(SHORT, patch=(24, 16, 16), batch=2, patch_share=0.5, epochs=2, head_epochs=1)
-    samples = Samples(data, split(find_cases(data), config), TINY, config)
+    config = replace(SHORT, patch_share=0.5)
+    samples = Samples(data, split(find_cases(data), config), config)
     patches = (2, 24, 16, 16, 4)
     for epoch, one in ((0, (1, 16, 16, 16, 4)), (1, (1, 16, 20, 16, 4))):
         shapes = {samples.batch(epoch, step)[0].shape for step in range(12)}
@@ -200,28 +187,27 @@ def test_samples_come_in_batches_of_heads_and_cubes(
     monkeypatch.setattr(training, "pack", lambda case, cache: empty_head())
     monkeypatch.setattr(training, "read_cubes", lambda folder, excluded: one_cube())
     parts = split(find_cases(data), SHORT)
-    unet = replace(TINY, standardised=True)
     # the lesion is 5200 voxels large, and scaled by no more than a fifth along each axis
     for share, tumour in ((1.0, 2600), (0.0, 0)):
-        patches = replace(SHORT, patch_share=1.0, batch=3, cube_share=share)
-        images, regions = Samples(data, parts, unet, patches).batch(epoch=0, step=0)
+        patches = replace(SHORT, patch_share=1.0, patch=(56, 56, 40), batch=3, cube_share=share)
+        images, regions = Samples(data, parts, patches).batch(epoch=0, step=0)
         assert images.shape == (3, 56, 56, 40, 4)
         assert (regions[..., 0].sum(axis=(1, 2, 3)) > tumour).all() or not share
         assert bool(regions.any()) is bool(share)  # the heads are without tumour
 
 
-def test_the_command_trains_either_network_by_name(
+def test_the_command_trains_either_stage_by_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: asked.append(args[2:]))
-    for recipe in (["--recipe", "lesion"], []):
+    for recipe in (["--recipe", "heads"], []):
         monkeypatch.setattr(
             "sys.argv", ["train", str(tmp_path), str(tmp_path), *recipe, "--train", "epochs=2"]
         )
         assert training.main() == 0
-    (lesion, patches), (head, heads) = asked
-    assert (lesion.normalisation, head.normalisation) == ("batch", "instance")
-    assert (patches.patch_share, heads.patch_share) == (1, 0)
+    (unet, heads), (same, patches) = asked
+    assert unet == same == UNetConfig()
     assert patches.epochs == heads.epochs == 2
-    assert (heads.crop, patches.patch) == ((96, 112, 96), (56, 56, 40))
+    assert (patches.patch_share, heads.patch_share) == (1, 0.4)
+    assert (patches.settled, heads.settled) == (False, True)

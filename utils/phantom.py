@@ -55,13 +55,15 @@ _BLUR_VOXELS = {  # in plane and through plane: FLAIR and T2 are acquired in thi
 _NOISE = 0.014  # standard deviation, in the unit of _CONTRAST
 
 
-def demo_study(seed: int = 0) -> tuple[Study, NDArray[np.uint8]]:
+def demo_study(seed: int = 0, *, healthy: bool = False) -> tuple[Study, NDArray[np.uint8]]:
     """Make a synthetic skull-stripped head with a tumour in the patient's right hemisphere.
 
     Parameters
     ----------
     seed : int
         Another seed gives another outline, noise and bias field; never another volume or side.
+    healthy : bool
+        Leave the tumour out.
 
     Returns
     -------
@@ -73,6 +75,8 @@ def demo_study(seed: int = 0) -> tuple[Study, NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
     anatomy = _anatomy(rng)
     tumour = _tumour(anatomy, rng)
+    if healthy:
+        tumour[:] = Label.BACKGROUND
     tissues = _tissue_fractions(anatomy, tumour, rng)
     grid = Grid(_SHAPE, _AFFINE)
     scans = {

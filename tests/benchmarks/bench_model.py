@@ -34,7 +34,7 @@ from utils.nifti import write_labels
 from utils.phantom import demo_study
 
 REPETITIONS = 3
-NETWORK, LESION_NETWORK = "network", "lesion network"
+NETWORK = "network"
 PEAK_CHANNELS, PEAK_EDGE = 96, 64
 MIB = 2**20
 RIVAL = Path(__file__).with_name("nnunet_sized.py")
@@ -61,17 +61,14 @@ class Clock:
         return statistics.median(wall), statistics.median(cpu)
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """Names of the networks that ran."""
-        return tuple(name for name in (NETWORK, LESION_NETWORK) if name in self.times)
+    def windows(self) -> int:
+        """How often the network ran for one study."""
+        return len(self.times[NETWORK]) // REPETITIONS
 
-    def windows(self, name: str) -> int:
-        """How often it ran for one study."""
-        return len(self.times[name]) // REPETITIONS
-
-    def a_study(self, name: str) -> NDArray[np.float64]:
-        """Wall and CPU seconds of one study."""
-        return np.array(self.medians(name)) * self.windows(name)
+    @property
+    def a_study(self) -> NDArray[np.float64]:
+        """Wall and CPU seconds of the network for one study."""
+        return np.array(self.medians(NETWORK)) * self.windows
 
 
 def say(name: str, text: str) -> None:
@@ -103,15 +100,9 @@ def cold(name: str, *arguments: str) -> None:
     say(name, f"{seconds(wall, cpu)}, peak {usage.ru_maxrss * 1024 / MIB:.0f} MiB")
 
 
-def on_the_clock(network: Network, clock: Clock, name: str = NETWORK) -> Network:
-    """The same network, or pair of networks, every run timed."""
-    lesion = network.lesion and on_the_clock(network.lesion, clock, LESION_NETWORK)
-    return replace(network, run=lambda tensor: clock(name, network.run, tensor), lesion=lesion)
-
-
 def warm(study: Path, network: Network, clock: Clock) -> bytes:
     """Segment once, files to verified mask, every step on the clock."""
-    timed = on_the_clock(network, clock)
+    timed = replace(network, run=lambda tensor: clock(NETWORK, network.run, tensor))
 
     def whole() -> bytes:
         intake = clock("read and check", read_study_folder, study)
@@ -125,16 +116,13 @@ def warm(study: Path, network: Network, clock: Clock) -> bytes:
 
 def bench_pipeline(study: Path, network: Network, mask: Path) -> Clock:
     """Say what a study costs once the network is loaded, and whether its mask stays the same."""
-    for each in filter(None, (network, network.lesion)):
-        each.run(np.zeros((*each.window, 4), np.float32))
+    network.run(np.zeros((*network.window, 4), np.float32))
     clock = Clock()
     masks = {warm(study, network, clock) for _ in range(REPETITIONS)}
-    rest = np.array(clock.medians("segment"))
+    rest = clock.medians("segment") - clock.a_study
     say("warm: four files to verified mask", seconds(*clock.medians("whole")))
     say("  reading and checking", seconds(*clock.medians("read and check")))
-    for name in clock.networks:
-        rest -= clock.a_study(name)
-        say(f"  {name}, {clock.windows(name)} window(s)", seconds(*clock.a_study(name)))
+    say(f"  network, {clock.windows} runs", seconds(*clock.a_study))
     say("  before, between and after", seconds(*rest))
     say("  writing and verifying", seconds(*clock.medians("write and verify")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
@@ -178,20 +166,16 @@ def peak_rate() -> tuple[float, float]:
 
 
 def bench_floor(folder: Path, network: Network, clock: Clock) -> None:
-    """Say how far the networks are from what their operations cost at the machine's peak."""
+    """Say how far the network is from what its operations cost at the machine's peak."""
     wall, cpu = peak_rate()
     say("peak, one large convolution", f"{wall:7.0f} GFLOP/s, {cpu:.0f} per second of CPU")
-    info = read_bundle(folder)
-    for name, part, papers in zip(
-        clock.networks, (network, network.lesion), (info, info.lesion), strict=False
-    ):
-        work = gflop(graph(load_model(papers), part.window))
-        spent = clock.medians(name)
-        ratios = f"{spent[0] * wall / work:.2f} times the wall time"
-        say(
-            f"{name} against that floor",
-            f"{work:7.0f} GFLOP a window, {ratios}, {spent[1] * cpu / work:.2f} times the CPU time",
-        )
+    work = gflop(graph(load_model(read_bundle(folder)), network.window))
+    spent = clock.medians(NETWORK)
+    ratios = f"{spent[0] * wall / work:.2f} times the wall time"
+    say(
+        "network against that floor",
+        f"{work:7.0f} GFLOP a run, {ratios}, {spent[1] * cpu / work:.2f} times the CPU time",
+    )
 
 
 def bench_rival(python: str | None, window: tuple[int, int, int], clock: Clock) -> None:
@@ -204,7 +188,7 @@ def bench_rival(python: str | None, window: tuple[int, int, int], clock: Clock) 
     rival = json.loads(done.stdout)
     windows = rival["windows"]
     wall, cpu = rival["seconds"] * windows, rival["cpu_seconds"] * windows
-    ours = np.sum([clock.a_study(name) for name in clock.networks], axis=0)
+    ours = clock.a_study
     say("nnU-Net-sized network under PyTorch", seconds(wall, cpu))
     say("", f"  {windows} windows of {rival['gflop']:.0f} GFLOP, one of them timed")
     say("", f"  {rival['parameters'] / 1e6:.0f} M parameters, peak {rival['peak_mib']:.0f} MiB")
