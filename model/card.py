@@ -11,6 +11,7 @@ from model.bundle import METRICS, ModelInfo, read_bundle
 from model.reliability import reliability
 from utils.errors import ModelError
 from utils.labels import Region
+from utils.postprocess import ENHANCING_ML
 
 CARD = "MODEL_CARD.md"
 DICE_PLOT, VOLUME_PLOT, CALIBRATION_PLOT = "dice.png", "volumes.png", "calibration.png"
@@ -100,6 +101,7 @@ never finds a tumour. They stand here for comparison only.
 
 - Few training patients: rare shapes, sites and scanners are not covered.
 {_smallest(metrics)}
+- Enhancement of less than {ENHANCING_ML:g} mL in all is called core, for most who would have so little have none; a smallest size of 0 in *Correct* shows it.
 - Anything but aligned, skull-stripped scans in the right slots lies outside what it was trained on; the app checks and asks, it cannot know.
 """  # noqa: E501  # a paragraph of Markdown is one line
 
@@ -120,9 +122,9 @@ further patients, unseen, without the head around them, masks made as the app ma
 
 
 def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
+    then = ", then on crops of the volumes with such lesions pasted in as well"
     trained = f"""First on patches of the whole volumes of {len(info.cases["train"])} patients
-and on lesion cubes of further patients, then on crops of the volumes with such lesions pasted in
-as well."""
+and on lesion cubes of further patients{then if info.training.settled else ""}."""
     if info.training.fold < 0:
         return f"""{trained} Nobody is left to measure it on: the figures
 below are those of {", ".join(metrics["measured"])}, which saw nothing of the patients they are measured on, under

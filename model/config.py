@@ -41,7 +41,9 @@ class TrainConfig(_Strict):
     batch: int = 8  # patches a step
     cube_share: float = 0.5  # share of patches that are lesion cubes alone
     crop: tuple[int, int, int] = (112, 128, 112)
-    head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: whole heads, as in use
+    head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: nearly whole heads
+    # what is segmented at once: each of the 28 heads fits; larger ones get overlapping windows
+    window: tuple[int, int, int] = (152, 184, 152)
     head_epochs: int = 0
     pasted_share: float = 0.0  # share of heads with lesions of other patients pasted in
     # share of all but the cubes that is as blurred as those, so that blur does not tell them apart

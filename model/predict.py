@@ -169,7 +169,7 @@ def load_network(
     require_measured(info)
     try:
         choose_backend()
-        model, window = load_model(info), window or info.training.head
+        model, window = load_model(info), window or info.training.window
         return as_network(model, window, info.name, info.sha256)
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(

@@ -49,7 +49,7 @@ from utils.segmentation import CERTAIN
 LOG = logging.getLogger(__name__)
 HISTORY, CURVE = "history.csv", "learning_curve.png"
 CHECKPOINT, PAPERS = "checkpoint.weights.h5", "run.json"
-FREE_TO_CHANGE = {"epochs", "head_epochs"}
+FREE_TO_CHANGE = {"epochs", "head_epochs", "window"}
 
 Row = dict[str, float]
 
@@ -253,11 +253,11 @@ def _predicted(
     model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
     """(i, j, k, 3) stored probabilities of each case."""
-    network = as_network(model, config.head)
+    network = as_network(model, config.window)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
-        padding = [(0, max(0, h - n)) for h, n in zip(config.head, shape, strict=True)]
+        padding = [(0, max(0, h - n)) for h, n in zip(config.window, shape, strict=True)]
         stored = region_probabilities(np.pad(images, [*padding, (0, 0)]), network)
         found.append(stored[tuple(slice(n) for n in shape)])
     return found

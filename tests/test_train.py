@@ -26,6 +26,7 @@ SHORT = TrainConfig(
     batch=2,
     crop=(16, 16, 16),
     head=(16, 20, 16),
+    window=(16, 20, 16),
     head_epochs=1,
     steps_per_epoch=3,
     epochs=2,
