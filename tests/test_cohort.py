@@ -8,6 +8,7 @@ import pytest
 
 from utils.cohort import PERCENTS, TABLE, VOXEL_MM, Cohort, cohort, measured, table_of
 from utils.labels import Label, Region
+from utils.postprocess import ENHANCING_ML
 
 LABEL_MAPS = Path(__file__).parents[2] / "shared/data/lesion_cubes/label_maps.npz"
 VOXEL_ML = 1.875 * 1.875 * 1.2109375 / 1000
@@ -60,6 +61,12 @@ def test_the_shipped_cohort_is_whole_and_in_order() -> None:
     whole, core, enhancing = (shipped.quantiles_ml[region] for region in Region)
     assert (whole >= core).all()
     assert (core >= enhancing).all()
+
+
+def test_most_who_have_as_little_enhancement_as_is_left_out_have_none() -> None:
+    enhancing = cohort().quantiles_ml[Region.ET]
+    assert enhancing[7] == 0 < enhancing[8]
+    assert cohort().share_below(Region.ET, ENHANCING_ML) < 0.1
 
 
 def test_the_shipped_table_is_what_the_data_give() -> None:
