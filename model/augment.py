@@ -1,30 +1,33 @@
-"""Training samples from packed cases: lesions pasted in, cut, turned, scaled, re-contrasted.
+"""Training samples from packed cases: cut, re-contrasted, coarsened, turned, scaled, blurred.
 
+Boxes are cut and chance is drawn by NumPy; Keras does the rest, where the network is trained.
 Intensities change through a table of 256 z-scores per modality, applied to the packed bytes: gain,
 bend and shift then cost one look-up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
+import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, gaussian_filter, zoom
+from scipy.ndimage import gaussian_filter1d, zoom
 from scipy.spatial.transform import Rotation
 
-from model.dataset import CUBE_SPACING_MM, SCALE, Cubes, Packed
-from utils.labels import regions_of
+from model.dataset import CUBE_SPACING_MM, Packed
+from model.device import compiled
+from utils.labels import Label, regions_of
+from utils.study import Modality
 
-Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""(i, j, k, 4) network input and (i, j, k, 3) region membership."""
+REGIONS_OF_LABEL = regions_of(np.arange(max(Label) + 1, dtype=np.uint8)).astype(np.float32)
 
-MOST_CUBES = 3  # pasted into one head
-PLACE_MM = 5.0  # standard deviation of where a cube is pasted, from where it was cut
-FADE = 6  # voxels over which a pasted cube takes over from the head
 TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
-TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
+TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.4, 0.2, 0.15, 0.06
 # of z-scores: gain, bend (of the square) and shift, standard deviations; and the most noise
 LOG_GAIN, BEND, SHIFT, NOISE = 0.15, 0.02, 0.2, 0.4
 
@@ -45,9 +48,39 @@ class Style:
     mirrored_axes: int = 1
 
 
-def crop_sample(
-    case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, style: Style
-) -> Sample:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cut:
+    """A box of a head, re-contrasted, and what else chance wants done to it, in this order.
+
+    Attributes
+    ----------
+    images : (i, j, k, 4) float32 array
+        z-scores over the brain.
+    labels : (i, j, k) uint8 array
+        Values of `utils.labels.Label`.
+    coarsened : bool
+        Whether it is blurred to the resolution of the lesion cubes.
+    matrix : (3, 3) float32 array or None
+        Maps places in the sample, from its centre, to places in the box: turns and scales.
+    blurred : (channel, standard deviation in voxels) or None
+        Which modality is blurred.
+    noise, noise_seed : float, int
+        Its standard deviation and what it is drawn from.
+    mirrored : tuple of int
+        Along which axes.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    coarsened: bool
+    matrix: NDArray[np.float32] | None
+    blurred: tuple[int, float] | None
+    noise: float
+    noise_seed: int
+    mirrored: tuple[int, ...]
+
+
+def cut(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, style: Style) -> Cut:
     """A random box of a head, more often than not around some part of the tumour."""
     corner = _corner(case.labels, shape, rng)
     box = tuple(slice(max(c, 0), c + n) for c, n in zip(corner, shape, strict=True))
@@ -58,59 +91,50 @@ def crop_sample(
     ]
     images, labels = np.pad(images, [*padding, (0, 0)]), np.pad(labels, padding)
     tables = [_contrasts(table, rng) for table in case.z_tables]
-    scaled = np.stack([table[images[..., c]] for c, table in enumerate(tables)], axis=-1)
-    regions = regions_of(labels).astype(np.uint8)
-    if rng.random() < style.coarsened_share:
-        scaled = _coarsened(scaled)
-    if rng.random() < TURN_SHARE:
-        scaled, regions = _turned(scaled, regions, _random_matrix(rng), shape)
-    return _finished(scaled, regions, rng, style)
+    return Cut(
+        images=np.stack([table[images[..., c]] for c, table in enumerate(tables)], axis=-1),
+        labels=labels,
+        coarsened=rng.random() < style.coarsened_share,
+        matrix=_random_matrix(rng) if rng.random() < TURN_SHARE else None,
+        blurred=(int(rng.integers(len(Modality))), rng.uniform(0.4, 1.0))
+        if rng.random() < BLUR_SHARE
+        else None,
+        noise=rng.uniform(0, NOISE) if rng.random() < NOISE_SHARE else 0,
+        noise_seed=int(rng.integers(2**31)),
+        mirrored=tuple(axis for axis in range(style.mirrored_axes) if rng.random() < 0.5),
+    )
 
 
-def pasted(case: Packed, cubes: Cubes, rng: np.random.Generator) -> Packed:
-    """A head with lesions of other patients, each about where it grew in its own.
-
-    They take on the head's intensity scale and fade into it at their borders, so that the network
-    meets a cohort's lesions among whole brains.
-    """
-    images, labels = np.array(case.images), np.array(case.labels)
-    to_host = _host_codes(case.z_limits)
-    for index in rng.integers(len(cubes.images), size=rng.integers(1, MOST_CUBES + 1)):
-        cube, truth, centre = cubes.images[index], cubes.labels[index], cubes.centres_mm[index]
-        if rng.random() < 0.5:
-            cube, truth, centre = cube[::-1], truth[::-1], centre * (-1, 1, 1)
-        box = _box(truth.shape, labels.shape, centre + rng.normal(0, PLACE_MM, 3))
-        brain = (cube != 0).all(-1) & (images[box] != 0).all(-1)
-        weight = np.where(brain, _faded(truth.shape), np.float32(0))
-        for channel, table in enumerate(to_host):
-            host = images[box][..., channel]
-            host[:] = np.rint(host + weight * (table[cube[..., channel]] - host))
-        labels[box] = np.where(weight > 0.5, truth, labels[box])
-    return Packed(images, labels, case.z_limits)
+def samples(cuts: Sequence[Cut]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """(n, i, j, k, 4) network inputs and (n, i, j, k, 3) region membership, 0 or 1."""
+    images, regions = zip(*map(_sample, cuts), strict=True)
+    return ops.stack(images), ops.stack(regions)
 
 
-def _host_codes(z_limits: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(4, 256) packed intensities that a head would hold for the packed z-scores of a cube."""
-    z = (np.arange(256) - 1) / SCALE * 12 - 4
-    low, high = z_limits[..., None]
-    scaled: NDArray[np.float64] = np.clip((z - low) / (high - low), 0, 1)
-    return (1 + SCALE * scaled).astype(np.float32)
-
-
-def _box(
-    cube: tuple[int, ...], head: tuple[int, ...], centre: NDArray[np.float64]
-) -> tuple[slice, ...]:
-    """Where a cube comes to lie, its middle `centre` voxels from the head's, moved inside."""
-    corners = np.rint((np.array(head) - cube) / 2 + centre).clip(0, np.subtract(head, cube))
-    return tuple(slice(c, c + n) for c, n in zip(corners.astype(int).tolist(), cube, strict=True))
-
-
-@cache
-def _faded(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """1 inside a box, falling towards 0 at its faces."""
-    ramps = [np.minimum(np.arange(n) + 1, n - np.arange(n)) / FADE for n in shape]
-    weight: NDArray[np.float64] = np.minimum.reduce(np.meshgrid(*ramps, indexing="ij"))
-    return np.minimum(weight, 1).astype(np.float32)
+def _sample(box: Cut) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    images = ops.convert_to_tensor(box.images)
+    labels = ops.cast(ops.convert_to_tensor(box.labels), "int32")
+    regions = ops.take(REGIONS_OF_LABEL, labels, axis=0)
+    if box.coarsened:
+        kernels = [*map(_there_and_back, box.labels.shape, CUBE_SPACING_MM)]
+        images = _along_each_axis(images, kernels)
+    if box.matrix is not None:
+        centre = (np.array(box.labels.shape) - 1) / 2
+        start = (centre - box.matrix @ centre).astype(np.float32)
+        turned = _turned(ops.concatenate([images, regions], -1), box.matrix, start)
+        images, shares = ops.split(turned, [len(Modality)], axis=-1)
+        regions = ops.cast(shares > 0.5, "float32")
+    if box.blurred is not None:
+        channel, sigma = box.blurred
+        before, blurred, after = ops.split(images, [channel, channel + 1], axis=-1)
+        kernels = [_blur(size, sigma) for size in box.labels.shape]
+        images = ops.concatenate([before, _along_each_axis(blurred, kernels), after], -1)
+    if box.noise:
+        noise = keras.random.normal(images.shape, 0, box.noise, seed=box.noise_seed)
+        images = ops.where(images != 0, images + noise, images)
+    if box.mirrored:
+        images, regions = ops.flip(images, box.mirrored), ops.flip(regions, box.mirrored)
+    return images, regions
 
 
 def _corner(
@@ -118,10 +142,11 @@ def _corner(
 ) -> list[int]:
     """Where the crop starts; negative where it is larger than the head and is centred on it."""
     centre = None
-    parts = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    some = labels[::2, ::2, ::2]  # enough to choose from, and read eight times sooner
+    parts = np.flatnonzero(np.bincount(some.ravel())[1:]) + 1
     if parts.size and rng.random() < TUMOUR_SHARE:  # a small part as often as a large one
-        part = np.flatnonzero(labels == rng.choice(parts))
-        centre = np.unravel_index(rng.choice(part), labels.shape)
+        part = np.flatnonzero(some == rng.choice(parts))
+        centre = 2 * np.array(np.unravel_index(rng.choice(part), some.shape))
     corner = []
     for axis, (size, n) in enumerate(zip(labels.shape, shape, strict=True)):
         if size <= n:
@@ -144,12 +169,20 @@ def _contrasts(z: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.f
     return table32
 
 
-def _coarsened(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What sampling at the cubes' spacing and back leaves of a box."""
-    for axis, spacing in enumerate(CUBE_SPACING_MM):
-        matrix = _there_and_back(scaled.shape[axis], spacing)
-        scaled = np.moveaxis(np.tensordot(matrix, scaled, (1, axis)), 0, axis)
-    return scaled
+@compiled
+def _along_each_axis(
+    values: keras.KerasTensor, kernels: Sequence[NDArray[np.float32]]
+) -> keras.KerasTensor:
+    """Multiply by an (n, n) matrix along each of the first three axes."""
+    for axis, kernel in enumerate(kernels):
+        values = ops.moveaxis(ops.tensordot(kernel, values, (1, axis)), 0, axis)
+    return values
+
+
+def _blur(size: int, sigma: float) -> NDArray[np.float32]:
+    """(size, size) matrix of a Gaussian blur."""
+    kernel: NDArray[np.float32] = gaussian_filter1d(np.eye(size, dtype=np.float32), sigma, axis=0)
+    return kernel
 
 
 @cache
@@ -161,45 +194,35 @@ def _there_and_back(size: int, spacing: float) -> NDArray[np.float32]:
     return fine.astype(np.float32)
 
 
-def _random_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Rotation about the three axes times an isotropic scale."""
-    angles = rng.uniform(-TURN_RADIANS, TURN_RADIANS, 3)
-    turn: NDArray[np.float64] = Rotation.from_euler("xyz", angles).as_matrix()
-    return turn * float(np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE)))
+def _random_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rotation about the three axes times a scale of each."""
+    turn = Rotation.from_euler("xyz", rng.uniform(-TURN_RADIANS, TURN_RADIANS, 3)).as_matrix()
+    matrix: NDArray[np.float64] = turn * np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE, 3))
+    return matrix.astype(np.float32)
 
 
+@compiled
 def _turned(
-    scaled: NDArray[np.float32],
-    regions: NDArray[np.uint8],
-    matrix: NDArray[np.float64],
-    shape: tuple[int, int, int],
-) -> Sample:
-    """Resample about the centre; `matrix` maps output voxels to input voxels."""
-    offset = (np.array(scaled.shape[:3]) - 1) / 2 - matrix @ ((np.array(shape) - 1) / 2)
-    images = [
-        affine_transform(c, matrix, offset, shape, order=1) for c in np.moveaxis(scaled, -1, 0)
-    ]
-    masks = [
-        affine_transform(c.astype(np.float32), matrix, offset, shape, order=1) > 0.5
-        for c in np.moveaxis(regions, -1, 0)
-    ]
-    return np.stack(images, -1), np.stack(masks, -1).astype(np.uint8)
+    values: keras.KerasTensor, matrix: NDArray[np.float32], start: NDArray[np.float32]
+) -> keras.KerasTensor:
+    """Resample (i, j, k, c) values linearly, 0 beyond them, at ``matrix @ voxel + start``.
 
-
-def _finished(
-    scaled: NDArray[np.float32],
-    regions: NDArray[np.uint8],
-    rng: np.random.Generator,
-    style: Style,
-) -> Sample:
-    """Mirror, blur and noise: what does not depend on where the sample came from."""
-    if rng.random() < BLUR_SHARE:
-        channel = int(rng.integers(4))
-        scaled[..., channel] = gaussian_filter(scaled[..., channel], rng.uniform(0.4, 1.0))
-    if rng.random() < NOISE_SHARE:
-        noise = rng.standard_normal(scaled.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
-        scaled = np.where(scaled != 0, scaled + noise, 0)
-    for axis in range(style.mirrored_axes):
-        if rng.random() < 0.5:
-            scaled, regions = np.flip(scaled, axis), np.flip(regions, axis)
-    return np.ascontiguousarray(scaled, np.float32), np.ascontiguousarray(regions)
+    Keras' own `map_coordinates` takes one channel.
+    """
+    *shape, channels = values.shape
+    flat = ops.reshape(ops.pad(values, [(1, 1)] * 3 + [(0, 0)]), (-1, channels))
+    matrix, start = ops.convert_to_tensor(matrix), ops.convert_to_tensor(start)
+    voxels = [ops.cast(v, "float32") for v in np.ogrid[tuple(map(slice, shape))]]
+    corners = []
+    for axis, size in enumerate(shape):
+        place = start[axis] + 1 + sum(matrix[axis, n] * v for n, v in enumerate(voxels))
+        place = ops.clip(place, 0, size + 1)
+        floor = ops.minimum(ops.floor(place), size)
+        above = place - floor
+        floor = ops.cast(floor, "int32")
+        corners.append(((floor, 1 - above), (floor + 1, above)))
+    total = 0
+    for (i, a), (j, b), (k, c) in product(*corners):
+        index = (i * (shape[1] + 2) + j) * (shape[2] + 2) + k
+        total += ops.take(flat, index, axis=0) * (a * b * c)[..., None]
+    return total

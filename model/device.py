@@ -1,6 +1,11 @@
 """What the backend runs on. Keras' own list of devices does not exist under every backend."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import keras
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def has_gpu() -> bool:
@@ -24,14 +29,35 @@ def has_gpu() -> bool:
 
 def precision() -> str:
     """The Keras policy to train under: half the bits where that is twice as fast."""
-    if has_gpu():
-        return "mixed_float16"
-    if keras.backend.backend() == "torch":
-        import torch
+    if has_bfloat16():
+        return "mixed_bfloat16"
+    return "mixed_float16" if has_gpu() else "float32"
 
-        if torch.cpu._is_avx512_bf16_supported():  # emulated, it is slower than float32
-            return "mixed_bfloat16"
-    return "float32"
+
+def has_bfloat16() -> bool:
+    """Whether what training runs on multiplies bfloat16; emulated, it is slower than float32."""
+    match keras.backend.backend():
+        case "torch":
+            import torch
+
+            if has_gpu():
+                return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+            return bool(torch.cpu._is_avx512_bf16_supported())
+        case "jax":
+            import jax
+
+            return has_gpu() and float(jax.devices()[0].compute_capability) >= 8
+        case _:
+            return False
+
+
+def compiled(function: F) -> F:
+    """Compile under JAX, which dispatches operations slowly one by one; as it is elsewhere."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)  # type: ignore[no-any-return]
 
 
 def backend_and_device() -> str:

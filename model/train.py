@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.augment import Sample, Style, crop_sample, pasted
+from model.augment import Cut, Style, cut, samples
 from model.bundle import fill_weights, read_bundle, save_bundle
 from model.calibration import temperatures
 from model.config import RECIPES, TrainConfig, UNetConfig
@@ -39,6 +40,7 @@ from model.dataset import (
 from model.device import precision
 from model.losses import dice_cross_entropy
 from model.predict import EXIT_REFUSED, as_network, region_probabilities
+from model.transplant import painted, pasted
 from model.unet import build_unet
 from utils.errors import UserError
 from utils.labels import Region, regions_of
@@ -74,8 +76,9 @@ def train(
         model = Settled(model.input, model.output)
     if start is not None:
         config = _started(model, start, unet, config, parts)
-    # compiled it is no faster (EXPERIMENTS.md, 14)
-    model.compile(_optimizer(config), dice_cross_entropy, jit_compile=False)
+    # under torch no faster compiled (EXPERIMENTS.md, 14), under JAX a hundred times slower if not
+    jit = keras.backend.backend() == "jax"
+    model.compile(_optimizer(config), dice_cross_entropy, jit_compile=jit)
     averaged = keras.callbacks.SwapEMAWeights()
     averaged.set_model(model)
 
@@ -134,31 +137,29 @@ class Samples:
             len(parts.test),
         )
 
-    def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """(batch, i, j, k, 4) inputs and (batch, i, j, k, 3) regions of one step."""
+    def cuts(self, epoch: int, step: int) -> list[Cut]:
+        """What one step shows."""
         rng = np.random.default_rng((self.config.seed, epoch, step))
         if rng.random() < self.config.patch_share:
-            samples = [self._patch(rng) for _ in range(self.config.batch)]
-        else:
-            samples = [self._crop(epoch, rng)]
-        images, regions = (np.stack(part) for part in zip(*samples, strict=True))
-        return images, regions
+            return [self._patch(rng) for _ in range(self.config.batch)]
+        return [self._crop(epoch, rng)]
 
-    def _crop(self, epoch: int, rng: np.random.Generator) -> Sample:
+    def _crop(self, epoch: int, rng: np.random.Generator) -> Cut:
         whole = epoch >= self.config.epochs - self.config.head_epochs
         shape = self.config.head if whole else self.config.crop
-        return crop_sample(self._head(rng), shape, rng, self.crop_style)
+        return cut(self._head(rng), shape, rng, self.crop_style)
 
-    def _patch(self, rng: np.random.Generator) -> Sample:
+    def _patch(self, rng: np.random.Generator) -> Cut:
         if self.cubes is not None and rng.random() < self.config.cube_share:
             cube = self.cubes.packed(int(rng.integers(len(self.cubes.images))))
-            return crop_sample(cube, self.config.patch, rng, self.cube_style)
-        return crop_sample(self._head(rng), self.config.patch, rng, self.patch_style)
+            return cut(cube, self.config.patch, rng, self.cube_style)
+        return cut(self._head(rng), self.config.patch, rng, self.patch_style)
 
     def _head(self, rng: np.random.Generator) -> Packed:
         case = self.cases[rng.integers(len(self.cases))]
         if self.cubes is not None and rng.random() < self.config.pasted_share:
-            case = pasted(case, self.cubes, rng)
+            whole = rng.random() < self.config.painted_share
+            case = (painted if whole else pasted)(case, self.cubes, rng)
         return case
 
 
@@ -196,16 +197,7 @@ def _started(
 
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
-    steps = config.steps_per_epoch
-    rate = keras.optimizers.schedules.CosineDecay(
-        config.learning_rate / 100,
-        decay_steps=steps * max(1, config.epochs - 1),
-        warmup_target=config.learning_rate,
-        warmup_steps=steps,
-        alpha=0.005,
-    )
     return keras.optimizers.AdamW(
-        rate,
         weight_decay=config.weight_decay,
         clipnorm=1.0,
         use_ema=True,
@@ -213,17 +205,31 @@ def _optimizer(config: TrainConfig) -> keras.Optimizer:
     )
 
 
-def _run_epoch(model: keras.Model, samples: Samples, epoch: int) -> float:
+def _learning_rate(config: TrainConfig, step: int) -> float:
+    """Warms up over the first epoch, then falls as a cosine.
+
+    A number that is set and no schedule of the optimizer's: a training that goes on for longer
+    than planned need not be compiled again.
+    """
+    warm_up = config.steps_per_epoch
+    done = (step - warm_up) / (warm_up * max(1, config.epochs - 1))
+    if done < 0:
+        return config.learning_rate * (0.01 + 0.99 * step / warm_up)
+    return config.learning_rate * (0.005 + 0.995 * (1 + math.cos(math.pi * min(done, 1))) / 2)
+
+
+def _run_epoch(model: keras.Model, heads: Samples, epoch: int) -> float:
     """Train for one epoch behind a progress bar with the time left; returns the mean loss."""
-    steps = samples.config.steps_per_epoch
+    steps = heads.config.steps_per_epoch
     bar = keras.utils.Progbar(steps)
     losses = []
-    with ThreadPoolExecutor(1) as ahead:  # the next sample is cut while the network learns
-        coming = ahead.submit(samples.batch, epoch, 0)
+    with ThreadPoolExecutor(1) as ahead:  # the next boxes are cut while the network learns
+        coming = ahead.submit(heads.cuts, epoch, 0)
         for step in range(steps):
-            batch, coming = coming.result(), ahead.submit(samples.batch, epoch, step + 1)
+            cuts, coming = coming.result(), ahead.submit(heads.cuts, epoch, step + 1)
             model.reset_metrics()
-            losses.append(float(model.train_on_batch(*batch)))
+            model.optimizer.learning_rate = _learning_rate(heads.config, epoch * steps + step)
+            losses.append(float(model.train_on_batch(*samples(cuts))))
             bar.update(step + 1, [("loss", losses[-1])])
     return float(np.mean(losses))
 

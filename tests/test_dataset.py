@@ -1,18 +1,16 @@
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from model import augment, dataset
-from model.augment import Style, crop_sample, pasted
+from model import dataset
 from model.config import TrainConfig
 from model.dataset import (
     Cubes,
     Packed,
     Split,
+    Tumour,
     cube_patients,
     find_cases,
     label_coding,
@@ -157,6 +155,12 @@ def test_a_cube_knows_where_in_the_head_it_was_cut(tmp_path: Path) -> None:
     # the second: its middle is voxel (26, 16, 19) of 1.875 x 1.875 x 1.2109 mm
     expected = (26 * 1.875 - 120, 16 * 1.875 - 127, 19 * 155 / 128 - 72)
     assert cubes.centres_mm[1] == pytest.approx(expected)
+    # labels fill voxels 15 to 34 along each axis, two more are kept; it begins at (10, 0, 3)
+    tumour = cubes.tumours[1]
+    assert tumour.coarse.shape == (24, 24, 24)
+    expected = (25 * 1.875 - 120, 25 * 1.875 - 127, 25 * 155 / 128 - 72)
+    assert tumour.centre_mm == pytest.approx(expected)
+    assert tumour.cube_mm.tolist() == [-6, -24, -12]  # (-3, -13, -10) voxels
 
 
 def test_the_cubes_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
@@ -191,123 +195,16 @@ def one_cube(centre_mm: tuple[float, float, float] = (0, 0, 0)) -> Cubes:
     labels = np.zeros((1, *CUBE_MM), np.uint8)
     labels[0, 20:40, 20:40, 13:26] = 4
     images[labels == 4] = 170  # 1 + 254 * (4 + 4) / 12
-    return Cubes(images, labels, np.array([centre_mm]))
+    # it was cut from one of 30 x 30 x 29 mm
+    whole = np.pad(np.full((16, 16, 24), 4, np.uint8), 2)
+    tumour = Tumour(whole, np.array(centre_mm), np.array((-14, -14, -8)))
+    return Cubes(images, labels, np.array([centre_mm]), (tumour,))
 
 
 def empty_head() -> Packed:
     images = np.full((100, 100, 80, 4), 100, np.uint8)
     images[:, :, :8] = 0
     return Packed(images, np.zeros((100, 100, 80), np.uint8), np.array([[-2.0] * 4, [4.0] * 4]))
-
-
-def test_a_pasted_lesion_takes_on_the_heads_intensities_and_fades_into_it() -> None:
-    head = empty_head()
-    found = pasted(head, one_cube(), np.random.default_rng(3))
-    assert (found.labels == 4).sum() >= 20 * 20 * 13  # one to three copies
-    # z = 4 is the head's 1, z = 1 its one half: packed 255 and 128
-    assert found.images[found.labels == 4].min() >= 254
-    assert np.bincount(found.images[found.labels == 0].ravel()).nonzero()[0].tolist()[:2] == [
-        0,
-        100,
-    ]
-    assert (found.images == 128).any()
-    assert not found.images[:, :, :8].any()
-    assert not head.labels.any()  # the packed head itself is as it was
-
-
-def test_lesions_are_pasted_about_where_they_grew_on_either_side() -> None:
-    seeds = range(40)
-    heads = [pasted(empty_head(), one_cube((14, 0, 0)), np.random.default_rng(s)) for s in seeds]
-    lone = [where for h in heads if len(where := np.argwhere(h.labels == 4)) == 20 * 20 * 13]
-    offsets = np.array([where.mean(0) for where in lone]) - (49.5, 49.5, 39.5)
-    # 14 mm to either side of the middle, give or take 5
-    assert np.abs(offsets[:, 0]).mean() == pytest.approx(14, abs=4)
-    assert np.unique(np.sign(offsets[:, 0])).tolist() == [-1, 1]
-    assert np.abs(offsets[:, 1:].mean()) < 3
-
-
-def packed_head() -> Packed:
-    """Intensity tells the label: 255 where tumour core, 100 elsewhere in the brain."""
-    images = np.full((40, 48, 40, 4), 100, np.uint8)
-    labels = np.zeros((40, 48, 40), np.uint8)
-    labels[12:24, 12:24, 12:24] = 4
-    images[labels == 4] = 255
-    return Packed(images, labels, np.array([[-2.0] * 4, [4.0] * 4]))
-
-
-@pytest.mark.parametrize(
-    "style",
-    [Style(), Style(coarsened_share=0.5, mirrored_axes=3)],
-    ids=["head", "patch"],
-)
-@pytest.mark.parametrize(
-    "shape", [(24, 24, 24), (64, 64, 64)], ids=["inside", "larger than the head"]
-)
-def test_augmentation_moves_image_and_truth_together(
-    shape: tuple[int, int, int], style: Style
-) -> None:
-    rng = np.random.default_rng(1)
-    overlaps = []
-    for _ in range(12):
-        images, regions = crop_sample(packed_head(), shape, rng, style)
-        assert images.shape == (*shape, 4)
-        assert regions.shape == (*shape, 3)
-        if regions[..., 0].any():
-            brightest = images.max(axis=-1) > 0.6 * images.max()
-            overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
-    assert np.median(overlaps) > 0.9
-
-
-def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch off every change of a sample that is left to chance."""
-    for share in ("TURN_SHARE", "NOISE_SHARE", "BLUR_SHARE", "DROP_SHARE"):
-        monkeypatch.setattr(augment, share, 0.0)
-    for deviation in ("LOG_GAIN", "BEND", "SHIFT"):
-        monkeypatch.setattr(augment, deviation, 0.0)
-
-
-def test_heads_and_cubes_are_standardised_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_accidents(monkeypatch)
-    style, rng = Style(mirrored_axes=0), np.random.default_rng(0)
-    head, _ = crop_sample(empty_head(), (100, 100, 80), rng, style)
-    # byte 100 of z-scores from -2 to 4: -2 + 99 / 254 * 6; outside the brain 0
-    assert np.unique(head).tolist() == pytest.approx([0, 0.33858], abs=1e-4)
-    assert not head[:, :, :8].any()
-    cube, regions = crop_sample(one_cube().packed(0), CUBE_MM, rng, style)
-    # bytes 107 and 170 of z-scores from -4 to 8: 1.0079 and 3.9843
-    assert cube[regions[..., 0] == 0] == pytest.approx(1.0079, abs=1e-3)
-    assert cube[regions[..., 0] == 1] == pytest.approx(3.9843, abs=1e-3)
-
-
-def test_a_coarsened_sample_loses_what_the_cubes_cannot_show(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    without_accidents(monkeypatch)
-    head = empty_head()
-    head.images[..., :] = 100
-    head.images[::2] = 200  # stripes of 1 mm along an axis that the cubes sample at 1.875 mm
-    style = Style(coarsened_share=1.0, mirrored_axes=0)
-    coarse, _ = crop_sample(head, (100, 100, 80), np.random.default_rng(0), style)
-    sharp, _ = crop_sample(
-        head, (100, 100, 80), np.random.default_rng(0), replace(style, coarsened_share=0.0)
-    )
-    assert coarse[10:90].std() < 0.6 * sharp[10:90].std()
-    assert coarse.mean() == pytest.approx(sharp.mean(), abs=0.05)
-    assert coarse.shape == sharp.shape
-
-
-def test_patches_are_mirrored_along_every_axis_and_heads_from_left_to_right_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    without_accidents(monkeypatch)
-    corner = Packed(np.full((8, 8, 8, 4), 200, np.uint8), np.zeros((8, 8, 8), np.uint8), LIMITS)
-    corner.labels[0, 0, 0] = 4
-    for axes in (1, 3):
-        rng = np.random.default_rng(0)
-        style = Style(mirrored_axes=axes)
-        drawn = (crop_sample(corner, (8, 8, 8), rng, style)[1] for _ in range(60))
-        corners = {tuple(np.argwhere(regions[..., 0])[0].tolist()) for regions in drawn}
-        assert corners == set(product(*[(0, 7)] * axes, *[(0,)] * (3 - axes)))
 
 
 def test_a_fifth_of_the_patients_of_whom_there_are_only_cubes_is_left_out(

@@ -46,15 +46,31 @@ def test_openvino_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("tensorflow", True, False, "mixed_float16"),
         ("tensorflow", False, True, "float32"),
-        ("torch", True, True, "mixed_float16"),
+        ("torch", True, True, "mixed_bfloat16"),
+        ("torch", True, False, "mixed_float16"),
         ("torch", False, True, "mixed_bfloat16"),
         ("torch", False, False, "float32"),
+        ("jax", True, True, "mixed_bfloat16"),
+        ("jax", True, False, "mixed_float16"),
         ("jax", False, True, "float32"),
     ],
 )
 def test_training_halves_the_bits_only_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch, backend: str, gpu: bool, bfloat16: bool, policy: str
 ) -> None:
-    cpu = SimpleNamespace(_is_avx512_bf16_supported=lambda: bfloat16)
-    run_under(monkeypatch, backend, **getattr(GPUS, backend)(gpu), cpu=cpu)
+    attributes = getattr(GPUS, backend)(gpu)
+    if backend == "torch":
+        attributes["cpu"] = SimpleNamespace(_is_avx512_bf16_supported=lambda: bfloat16)
+        attributes["cuda"].is_bf16_supported = lambda including_emulation: bfloat16
+    if backend == "jax":
+        capability = "9.0" if bfloat16 else "7.5"
+        attributes["devices"] = lambda: [SimpleNamespace(compute_capability=capability)]
+    run_under(monkeypatch, backend, **attributes)
     assert device.precision() == policy
+
+
+def test_operations_are_compiled_under_jax_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_under(monkeypatch, "jax", jit=lambda function: ("compiled", function))
+    assert device.compiled(len) == ("compiled", len)
+    run_under(monkeypatch, "torch")
+    assert device.compiled(len) is len

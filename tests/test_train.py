@@ -13,7 +13,7 @@ from model.bundle import load_model, read_bundle
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, find_cases, split
 from model.predict import load_network
-from model.train import Samples, train
+from model.train import Samples, _learning_rate, train
 from tests.test_dataset import empty_head, one_cube
 from utils.errors import UserError
 
@@ -142,12 +142,13 @@ def test_lesions_are_pasted_and_none_of_a_patient_who_must_not_be_seen(
     monkeypatch.setattr(training, "read_cubes", cubes)
     parts = split(find_cases(data), SHORT)
     whole = replace(SHORT, crop=(96, 96, 80), pasted_share=1.0)
-    _, regions = Samples(data, parts, whole).batch(epoch=0, step=0)
-    assert regions.any()  # the heads themselves are without tumour
+    assert (
+        Samples(data, parts, whole).cuts(epoch=0, step=0)[0].labels.any()
+    )  # the heads themselves are without tumour
     assert left_out == [{case.patient for case in (*parts.validation, *parts.test)}]
     assert len(left_out[0]) == 3
-    _, regions = Samples(data, parts, replace(whole, pasted_share=0.0)).batch(epoch=0, step=0)
-    assert not regions.any()
+    plain = replace(whole, pasted_share=0.0)
+    assert not Samples(data, parts, plain).cuts(epoch=0, step=0)[0].labels.any()
 
 
 def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_heads(
@@ -173,13 +174,20 @@ def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_hea
         train(data, tmp_path / "alone", TINY, both)
 
 
+def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_nearly_nothing() -> None:
+    config = TrainConfig(learning_rate=2.0, steps_per_epoch=10, epochs=3)
+    rates = [_learning_rate(config, step) for step in (0, 5, 10, 20, 30, 35)]
+    # 1, 50.5 and 100 % of the peak; half-way down a cosine that ends at 0.5 %
+    assert rates == pytest.approx([0.02, 1.01, 2, 1.005, 0.01, 0.01])
+
+
 def test_a_step_shows_patches_or_one_crop_and_at_last_a_whole_head(data: Path) -> None:
     config = replace(SHORT, patch_share=0.5)
     samples = Samples(data, split(find_cases(data), config), config)
-    patches = (2, 24, 16, 16, 4)
-    for epoch, one in ((0, (1, 16, 16, 16, 4)), (1, (1, 16, 20, 16, 4))):
-        shapes = {samples.batch(epoch, step)[0].shape for step in range(12)}
-        assert shapes == {patches, one}
+    patches = ((24, 16, 16),) * 2
+    for epoch, one in ((0, (16, 16, 16)), (1, (16, 20, 16))):
+        steps = (samples.cuts(epoch, step) for step in range(12))
+        assert {tuple(cut.labels.shape for cut in cuts) for cuts in steps} == {patches, (one,)}
 
 
 def test_samples_come_in_batches_of_heads_and_cubes(
@@ -191,10 +199,11 @@ def test_samples_come_in_batches_of_heads_and_cubes(
     # the lesion is 5200 voxels large, and scaled by no more than a fifth along each axis
     for share, tumour in ((1.0, 2600), (0.0, 0)):
         patches = replace(SHORT, patch_share=1.0, patch=(56, 56, 40), batch=3, cube_share=share)
-        images, regions = Samples(data, parts, patches).batch(epoch=0, step=0)
-        assert images.shape == (3, 56, 56, 40, 4)
-        assert (regions[..., 0].sum(axis=(1, 2, 3)) > tumour).all() or not share
-        assert bool(regions.any()) is bool(share)  # the heads are without tumour
+        cuts = Samples(data, parts, patches).cuts(epoch=0, step=0)
+        assert [cut.images.shape for cut in cuts] == [(56, 56, 40, 4)] * 3
+        assert all((cut.labels > 0).sum() > tumour for cut in cuts) or not share
+        # the heads are without tumour
+        assert any(cut.labels.any() for cut in cuts) is bool(share)
 
 
 def test_the_command_trains_either_stage_by_name(

@@ -1,0 +1,139 @@
+"""Boxes of heads and what is done to them before a network sees them."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from keras import ops
+from numpy.typing import NDArray
+
+from model import augment
+from model.augment import Cut, Style, cut, samples
+from model.dataset import Packed
+from tests.test_dataset import CUBE_MM, LIMITS, empty_head, one_cube
+
+
+def one_sample(
+    case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, style: Style
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    images, regions = map(ops.convert_to_numpy, samples([cut(case, shape, rng, style)]))
+    return images[0], regions[0]
+
+
+def packed_head() -> Packed:
+    """Intensity tells the label: 255 where tumour core, 100 elsewhere in the brain."""
+    images = np.full((40, 48, 40, 4), 100, np.uint8)
+    labels = np.zeros((40, 48, 40), np.uint8)
+    labels[12:24, 12:24, 12:24] = 4
+    images[labels == 4] = 255
+    return Packed(images, labels, np.array([[-2.0] * 4, [4.0] * 4]))
+
+
+@pytest.mark.parametrize(
+    "style",
+    [Style(), Style(coarsened_share=0.5, mirrored_axes=3)],
+    ids=["head", "patch"],
+)
+@pytest.mark.parametrize(
+    "shape", [(24, 24, 24), (64, 64, 64)], ids=["inside", "larger than the head"]
+)
+def test_augmentation_moves_image_and_truth_together(
+    shape: tuple[int, int, int], style: Style
+) -> None:
+    rng = np.random.default_rng(1)
+    overlaps = []
+    for _ in range(12):
+        images, regions = one_sample(packed_head(), shape, rng, style)
+        assert images.shape == (*shape, 4)
+        assert regions.shape == (*shape, 3)
+        if regions[..., 0].any():
+            brightest = images.max(axis=-1) > 0.6 * images.max()
+            overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
+    assert np.median(overlaps) > 0.9
+
+
+def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch off every change of a sample that is left to chance."""
+    for share in ("TURN_SHARE", "NOISE_SHARE", "BLUR_SHARE", "DROP_SHARE"):
+        monkeypatch.setattr(augment, share, 0.0)
+    for deviation in ("LOG_GAIN", "BEND", "SHIFT"):
+        monkeypatch.setattr(augment, deviation, 0.0)
+
+
+def test_heads_and_cubes_are_standardised_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_accidents(monkeypatch)
+    style, rng = Style(mirrored_axes=0), np.random.default_rng(0)
+    head, _ = one_sample(empty_head(), (100, 100, 80), rng, style)
+    # byte 100 of z-scores from -2 to 4: -2 + 99 / 254 * 6; outside the brain 0
+    assert np.unique(head).tolist() == pytest.approx([0, 0.33858], abs=1e-4)
+    assert not head[:, :, :8].any()
+    cube, regions = one_sample(one_cube().packed(0), CUBE_MM, rng, style)
+    # bytes 107 and 170 of z-scores from -4 to 8: 1.0079 and 3.9843
+    assert cube[regions[..., 0] == 0] == pytest.approx(1.0079, abs=1e-3)
+    assert cube[regions[..., 0] == 1] == pytest.approx(3.9843, abs=1e-3)
+
+
+def test_a_coarsened_sample_loses_what_the_cubes_cannot_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_accidents(monkeypatch)
+    head = empty_head()
+    head.images[..., :] = 100
+    head.images[::2] = 200  # stripes of 1 mm along an axis that the cubes sample at 1.875 mm
+    style = Style(coarsened_share=1.0, mirrored_axes=0)
+    coarse, _ = one_sample(head, (100, 100, 80), np.random.default_rng(0), style)
+    sharp, _ = one_sample(
+        head, (100, 100, 80), np.random.default_rng(0), replace(style, coarsened_share=0.0)
+    )
+    assert coarse[10:90].std() < 0.6 * sharp[10:90].std()
+    assert coarse.mean() == pytest.approx(sharp.mean(), abs=0.05)
+    assert coarse.shape == sharp.shape
+
+
+def test_patches_are_mirrored_along_every_axis_and_heads_from_left_to_right_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_accidents(monkeypatch)
+    corner = Packed(np.full((8, 8, 8, 4), 200, np.uint8), np.zeros((8, 8, 8), np.uint8), LIMITS)
+    corner.labels[0, 0, 0] = 4
+    for axes in (1, 3):
+        rng = np.random.default_rng(0)
+        style = Style(mirrored_axes=axes)
+        drawn = (one_sample(corner, (8, 8, 8), rng, style)[1] for _ in range(60))
+        corners = {tuple(np.argwhere(regions[..., 0])[0].tolist()) for regions in drawn}
+        assert corners == set(product(*[(0, 7)] * axes, *[(0,)] * (3 - axes)))
+
+
+def turned(matrix: list[list[float]]) -> tuple[NDArray[np.float32], NDArray[np.float32], Cut]:
+    rng = np.random.default_rng(0)
+    box = Cut(
+        images=rng.random((6, 6, 4, 4), np.float32),
+        labels=rng.choice([0, 1, 2, 4], (6, 6, 4)).astype(np.uint8),
+        coarsened=False,
+        matrix=np.array(matrix, np.float32),
+        blurred=None,
+        noise=0,
+        noise_seed=0,
+        mirrored=(),
+    )
+    images, regions = map(ops.convert_to_numpy, samples([box]))
+    return images[0], regions[0], box
+
+
+def test_a_quarter_turn_moves_every_voxel_of_scans_and_truth_to_its_place() -> None:
+    # what is at (i, j) comes from (j, 5 - i)
+    images, regions, box = turned([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(images, np.rot90(box.images), atol=1e-5)
+    np.testing.assert_array_equal(regions[..., 0], np.rot90(box.labels) > 0)
+    np.testing.assert_array_equal(regions[..., 2], np.rot90(box.labels) == 4)
+
+
+def test_what_lies_beyond_a_box_is_empty() -> None:
+    images, regions, box = turned([[2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    # the centre of 6 voxels is 2.5: the first voxel comes from 2.5 - 2 * 2.5 = -2.5
+    assert not images[0].any()
+    assert not regions[0].any()
+    # the third of six from 1.5, the second of four from 0.5
+    expected = box.images[1:3, 1:3, 0:2].mean((0, 1, 2))
+    assert images[2, 2, 1] == pytest.approx(expected, abs=1e-5)
