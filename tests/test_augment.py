@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,35 +106,63 @@ def test_patches_are_mirrored_along_every_axis_and_heads_from_left_to_right_only
         assert corners == set(product(*[(0, 7)] * axes, *[(0,)] * (3 - axes)))
 
 
-def turned(matrix: list[list[float]]) -> tuple[NDArray[np.float32], NDArray[np.float32], Cut]:
+def changed(**wishes: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], Cut]:
+    """What becomes of a box of noise if nothing but this is done to it."""
     rng = np.random.default_rng(0)
     box = Cut(
         images=rng.random((6, 6, 4, 4), np.float32),
         labels=rng.choice([0, 1, 2, 4], (6, 6, 4)).astype(np.uint8),
         coarsened=False,
-        matrix=np.array(matrix, np.float32),
+        matrix=None,
         blurred=None,
         noise=0,
         noise_seed=0,
         mirrored=(),
     )
+    box = replace(box, **wishes)
     images, regions = map(ops.convert_to_numpy, samples([box]))
     return images[0], regions[0], box
 
 
+def matrix(*rows: list[float]) -> NDArray[np.float32]:
+    return np.array(rows, np.float32)
+
+
 def test_a_quarter_turn_moves_every_voxel_of_scans_and_truth_to_its_place() -> None:
     # what is at (i, j) comes from (j, 5 - i)
-    images, regions, box = turned([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    images, regions, box = changed(matrix=matrix([0, 1, 0], [-1, 0, 0], [0, 0, 1]))
     np.testing.assert_allclose(images, np.rot90(box.images), atol=1e-5)
     np.testing.assert_array_equal(regions[..., 0], np.rot90(box.labels) > 0)
     np.testing.assert_array_equal(regions[..., 2], np.rot90(box.labels) == 4)
 
 
 def test_what_lies_beyond_a_box_is_empty() -> None:
-    images, regions, box = turned([[2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    images, regions, box = changed(matrix=matrix([2, 0, 0], [0, 2, 0], [0, 0, 2]))
     # the centre of 6 voxels is 2.5: the first voxel comes from 2.5 - 2 * 2.5 = -2.5
     assert not images[0].any()
     assert not regions[0].any()
     # the third of six from 1.5, the second of four from 0.5
     expected = box.images[1:3, 1:3, 0:2].mean((0, 1, 2))
     assert images[2, 2, 1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_noise_is_as_strong_as_drawn_and_stays_inside_the_brain() -> None:
+    scans = np.ones((20, 20, 20, 4), np.float32)
+    scans[:5] = 0
+    truth = np.zeros((20, 20, 20), np.uint8)
+    images, regions, _ = changed(images=scans, labels=truth, noise=0.3)
+    assert not images[:5].any()
+    assert images[5:].std() == pytest.approx(0.3, rel=0.05)
+    assert images[5:].mean() == pytest.approx(1, abs=0.01)
+    assert not regions.any()
+
+
+def test_one_modality_is_blurred() -> None:
+    scans = np.zeros((9, 9, 9, 4), np.float32)
+    scans[4, 4, 4] = 1
+    images, *_ = changed(images=scans, labels=np.zeros((9, 9, 9), np.uint8), blurred=(2, 1.0))
+    np.testing.assert_array_equal(images[..., [0, 1, 3]], scans[..., [0, 1, 3]])
+    assert images[..., 2].sum() == pytest.approx(1, abs=1e-4)
+    # a Gaussian of one voxel, cut off after four: 0.399 in the middle along each axis
+    assert images[4, 4, 4, 2] == pytest.approx(0.399**3, rel=0.01)
+    assert images[4, 4, 5, 2] == pytest.approx(0.399**2 * 0.242, rel=0.01)

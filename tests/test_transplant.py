@@ -1,5 +1,7 @@
 """Lesions of one patient in the head of another: where, how bright, and labelled as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,34 @@ def test_a_painted_tumour_has_the_shape_of_its_label_map_and_the_levels_of_its_c
     assert (far.max(0) <= where.max(0) + 5).all()
     assert not found.images[:, :, :8].any()
     assert not head.labels.any()
+
+
+def test_no_tumour_is_painted_beyond_the_brain() -> None:
+    low = empty_head()  # its brain begins 32 mm below the middle
+    found = painted(low, one_cube((0, 0, -30)), np.random.default_rng(0))
+    assert (found.labels == 4).any()
+    assert not found.labels[:, :, :8].any()
+    assert not found.images[:, :, :8].any()
+
+
+def test_a_mirrored_tumour_is_mirrored_with_its_labels() -> None:
+    one = one_cube()
+    images, labels = one.images.copy(), one.labels.copy()
+    labels[0, 20:30, 20:40, 13:26] = 2
+    images[labels == 2] = 150  # z-scores of 3.04 and 3.98: 214 and 254 of the head
+    whole = np.pad(np.full((16, 16, 24), 4, np.uint8), 2)
+    whole[:10][whole[:10] == 4] = 2
+    tumour = replace(one.tumours[0], coarse=whole)
+    halves = Cubes(images, labels, one.centres_mm, (tumour,))
+    sides = set()
+    for seed in range(8):
+        found = painted(empty_head(), halves, np.random.default_rng(seed))
+        oedema, core = (np.argwhere(found.labels == label).mean(0)[0] for label in (2, 4))
+        sides.add(bool(oedema < core))
+        for label, level in ((2, 214), (4, 254)):
+            values = found.images[found.labels == label]
+            assert np.median(values) == pytest.approx(level, abs=1)
+    assert sides == {True, False}
 
 
 def test_what_a_cube_does_not_show_is_not_invented() -> None:
