@@ -27,7 +27,7 @@ REGIONS_OF_LABEL = regions_of(np.arange(max(Label) + 1, dtype=np.uint8)).astype(
 TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
-TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.4, 0.2, 0.15, 0.06
+TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
 # of z-scores: gain, bend (of the square) and shift, standard deviations; and the most noise
 LOG_GAIN, BEND, SHIFT, NOISE = 0.15, 0.02, 0.2, 0.4
 
@@ -195,9 +195,9 @@ def _there_and_back(size: int, spacing: float) -> NDArray[np.float32]:
 
 
 def _random_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Rotation about the three axes times a scale of each."""
+    """Rotation about the three axes times an isotropic scale."""
     turn = Rotation.from_euler("xyz", rng.uniform(-TURN_RADIANS, TURN_RADIANS, 3)).as_matrix()
-    matrix: NDArray[np.float64] = turn * np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE, 3))
+    matrix: NDArray[np.float64] = turn * np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE))
     return matrix.astype(np.float32)
 
 

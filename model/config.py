@@ -46,7 +46,6 @@ class TrainConfig(_Strict):
     window: tuple[int, int, int] = (152, 184, 152)
     head_epochs: int = 0
     pasted_share: float = 0.0  # share of heads with lesions of other patients pasted in
-    painted_share: float = 0.0  # share of these whose whole tumour is painted instead
     # share of all but the cubes that is as blurred as those, so that blur does not tell them apart
     coarsened_share: float = 0.4
     settled: bool = False  # batch normalisation keeps the statistics it started with

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
@@ -34,7 +34,6 @@ CUBES, LABEL_MAPS = "lesion_cubes.npz", "label_maps.npz"
 # cubes and maps come from 240 x 240 x 155 mm volumes resized to 128 x 128 x 128
 CUBE_SPACING_MM = (240 / 128, 240 / 128, 155 / 128)
 CUBE_Z_LIMITS = np.repeat([[-4.0], [8.0]], 4, axis=1)  # of every scan
-MARGIN = 2  # voxels of a label map kept around a tumour
 BRAIN_CENTRE_MM = (120, 127, 72)  # in BraTS' atlas space: mean of the patients in the manifest
 SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
 CODING_OF_NAME = {
@@ -206,41 +205,6 @@ def unpacked(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
-class Tumour:
-    """All that is labelled in the head of a patient, without the images.
-
-    Attributes
-    ----------
-    coarse : (i, j, k) uint8 array
-        Its labels and a margin around them, at the spacing of the label maps.
-    centre_mm : (3,) float array
-        Where it lay in its patient's head, from the middle of the brain.
-    cube_mm : (3,) int array
-        Where in it the cube begins.
-    """
-
-    coarse: NDArray[np.uint8]
-    centre_mm: NDArray[np.float64]
-    cube_mm: NDArray[np.intp]
-
-    @property
-    def labels(self) -> NDArray[np.uint8]:
-        """Its labels at 1 mm."""
-        return _labels_at_1_mm(self.coarse)
-
-    @classmethod
-    def around(cls, whole: NDArray[np.uint8], corner: NDArray[np.intp]) -> Self:
-        """Cut it from a label map, in which the cube begins at `corner`."""
-        there = np.argwhere(whole)
-        first = np.maximum(there.min(0) - MARGIN, 0)
-        stop = np.minimum(there.max(0) + 1 + MARGIN, whole.shape)
-        box = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
-        centre = (first + stop) / 2 * CUBE_SPACING_MM - BRAIN_CENTRE_MM
-        start = np.rint((corner - first) * CUBE_SPACING_MM).astype(int)
-        return cls(whole[box].copy(), centre, start)
-
-
-@dataclass(frozen=True, eq=False)
 class Cubes:
     """Patches around lesions, at 1 mm.
 
@@ -252,14 +216,11 @@ class Cubes:
         Values of `utils.labels.Label`.
     centres_mm : (N, 3) float array
         Where each lay in its patient's head, from the middle of the brain.
-    tumours : N of `Tumour`
-        What each was cut from.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     centres_mm: NDArray[np.float64]
-    tumours: tuple["Tumour", ...]
 
     def packed(self, index: int) -> "Packed":
         """One cube as a head of its own."""
@@ -307,7 +268,7 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
         return None
     with np.load(folder / LABEL_MAPS) as file:
         whole = dict(zip(file["names"].tolist(), file["labels"], strict=True))
-    images, labels, centres, tumours = [], [], [], []
+    images, labels, centres = [], [], []
     with np.load(folder / CUBES) as file:
         for name, cube, truth in zip(file["names"], file["images"], file["labels"], strict=True):
             patient = str(name).rsplit("_", 1)[0]
@@ -317,8 +278,7 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
             centres.append(middle * CUBE_SPACING_MM - BRAIN_CENTRE_MM)
             images.append(np.stack([_at_1_mm(channel) for channel in cube], axis=-1))
             labels.append(_labels_at_1_mm(truth))
-            tumours.append(Tumour.around(whole[patient], corner))
-    return Cubes(np.stack(images), np.stack(labels), np.stack(centres), tuple(tumours))
+    return Cubes(np.stack(images), np.stack(labels), np.stack(centres))
 
 
 def _corner_of(cube: NDArray[np.uint8], whole: NDArray[np.uint8]) -> NDArray[np.intp] | None:

@@ -40,7 +40,7 @@ from model.dataset import (
 from model.device import precision
 from model.losses import dice_cross_entropy
 from model.predict import EXIT_REFUSED, as_network, region_probabilities
-from model.transplant import painted, pasted
+from model.transplant import pasted
 from model.unet import build_unet
 from utils.errors import UserError
 from utils.labels import Region, regions_of
@@ -158,8 +158,7 @@ class Samples:
     def _head(self, rng: np.random.Generator) -> Packed:
         case = self.cases[rng.integers(len(self.cases))]
         if self.cubes is not None and rng.random() < self.config.pasted_share:
-            whole = rng.random() < self.config.painted_share
-            case = (painted if whole else pasted)(case, self.cubes, rng)
+            case = pasted(case, self.cubes, rng)
         return case
 
 

@@ -51,7 +51,7 @@ def test_augmentation_moves_image_and_truth_together(
         if regions[..., 0].any():
             brightest = images.max(axis=-1) > 0.6 * images.max()
             overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
-    assert np.median(overlaps) > 0.9
+    assert np.median(overlaps) > 0.85  # blurred, a tumour loses some of its rim
 
 
 def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:

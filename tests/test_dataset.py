@@ -10,7 +10,6 @@ from model.dataset import (
     Cubes,
     Packed,
     Split,
-    Tumour,
     cube_patients,
     find_cases,
     label_coding,
@@ -155,12 +154,6 @@ def test_a_cube_knows_where_in_the_head_it_was_cut(tmp_path: Path) -> None:
     # the second: its middle is voxel (26, 16, 19) of 1.875 x 1.875 x 1.2109 mm
     expected = (26 * 1.875 - 120, 16 * 1.875 - 127, 19 * 155 / 128 - 72)
     assert cubes.centres_mm[1] == pytest.approx(expected)
-    # labels fill voxels 15 to 34 along each axis, two more are kept; it begins at (10, 0, 3)
-    tumour = cubes.tumours[1]
-    assert tumour.coarse.shape == (24, 24, 24)
-    expected = (25 * 1.875 - 120, 25 * 1.875 - 127, 25 * 155 / 128 - 72)
-    assert tumour.centre_mm == pytest.approx(expected)
-    assert tumour.cube_mm.tolist() == [-6, -24, -12]  # (-3, -13, -10) voxels
 
 
 def test_the_cubes_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
@@ -195,10 +188,7 @@ def one_cube(centre_mm: tuple[float, float, float] = (0, 0, 0)) -> Cubes:
     labels = np.zeros((1, *CUBE_MM), np.uint8)
     labels[0, 20:40, 20:40, 13:26] = 4
     images[labels == 4] = 170  # 1 + 254 * (4 + 4) / 12
-    # it was cut from one of 30 x 30 x 29 mm
-    whole = np.pad(np.full((16, 16, 24), 4, np.uint8), 2)
-    tumour = Tumour(whole, np.array(centre_mm), np.array((-14, -14, -8)))
-    return Cubes(images, labels, np.array([centre_mm]), (tumour,))
+    return Cubes(images, labels, np.array([centre_mm]))
 
 
 def empty_head() -> Packed:

@@ -213,7 +213,7 @@ def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
 
     def cubes(_: Path, excluded: set[str]) -> Cubes:
         left_out.append(excluded)
-        return Cubes(images, labels, np.zeros((2, 3)), ())
+        return Cubes(images, labels, np.zeros((2, 3)))
 
     def load(_: Path, window: tuple[int, int, int]) -> Network:
         found = network(lambda z: np.repeat(z[..., :1] > 3, 3, axis=-1) * np.float32(0.75))
