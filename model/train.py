@@ -65,7 +65,7 @@ def train(
     parts = split(find_cases(data), config)
     if not (parts.train and parts.validation):
         raise UserError(f"{data} holds too few patients to train, validate and test on. Add more.")
-    samples = Samples(data, parts, config)
+    source = Samples(data, parts, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
     keras.mixed_precision.set_global_policy(precision())
@@ -85,7 +85,7 @@ def train(
     rows = _resumed(model, out, _run_papers(unet, config, parts))
     while len(rows) < config.epochs:
         started = time.monotonic()
-        loss = _run_epoch(model, samples, len(rows))
+        loss = _run_epoch(model, source, len(rows))
         raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
         rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
@@ -217,17 +217,17 @@ def _learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (0.005 + 0.995 * (1 + math.cos(math.pi * min(done, 1))) / 2)
 
 
-def _run_epoch(model: keras.Model, heads: Samples, epoch: int) -> float:
+def _run_epoch(model: keras.Model, source: Samples, epoch: int) -> float:
     """Train for one epoch behind a progress bar with the time left; returns the mean loss."""
-    steps = heads.config.steps_per_epoch
+    steps = source.config.steps_per_epoch
     bar = keras.utils.Progbar(steps)
     losses = []
     with ThreadPoolExecutor(1) as ahead:  # the next boxes are cut while the network learns
-        coming = ahead.submit(heads.cuts, epoch, 0)
+        coming = ahead.submit(source.cuts, epoch, 0)
         for step in range(steps):
-            cuts, coming = coming.result(), ahead.submit(heads.cuts, epoch, step + 1)
+            cuts, coming = coming.result(), ahead.submit(source.cuts, epoch, step + 1)
             model.reset_metrics()
-            model.optimizer.learning_rate = _learning_rate(heads.config, epoch * steps + step)
+            model.optimizer.learning_rate = _learning_rate(source.config, epoch * steps + step)
             losses.append(float(model.train_on_batch(*samples(cuts))))
             bar.update(step + 1, [("loss", losses[-1])])
     return float(np.mean(losses))

@@ -18,6 +18,8 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state import SessionState
 
+from utils.memory import give_arrays_back
+
 LOG = logging.getLogger(__name__)
 
 GRACE_S = 60.0  # a sleeping laptop or a lost connection may come back within it
@@ -31,6 +33,7 @@ async def expire_closed_sessions(_app: Any) -> AsyncIterator[None]:
     Give it to ``st.App`` as its ``lifespan``: it must run on the server's own event loop, because
     Streamlit's sessions are not safe to touch from elsewhere.
     """
+    give_arrays_back()
     sweeping = asyncio.create_task(_sweep_forever())
     yield
     sweeping.cancel()
