@@ -44,14 +44,14 @@ def test_augmentation_moves_image_and_truth_together(
 ) -> None:
     rng = np.random.default_rng(1)
     overlaps = []
-    for _ in range(12):
+    for _ in range(40):
         images, regions = one_sample(packed_head(), shape, rng, style)
         assert images.shape == (*shape, 4)
         assert regions.shape == (*shape, 3)
         if regions[..., 0].any():
             brightest = images.max(axis=-1) > 0.6 * images.max()
             overlaps.append((brightest & (regions[..., 0] > 0)).sum() / (regions[..., 0] > 0).sum())
-    assert np.median(overlaps) > 0.85  # blurred, a tumour loses some of its rim
+    assert np.median(overlaps) > 0.9
 
 
 def without_accidents(monkeypatch: pytest.MonkeyPatch) -> None:
