@@ -1,11 +1,10 @@
 """Training samples from packed cases: cut, re-contrasted, coarsened, turned, scaled, blurred.
 
 Boxes are cut and chance is drawn by NumPy; Keras does the rest, where the network is trained.
-Intensities change through a table of 256 z-scores per modality, applied to the packed bytes: gain,
-bend and shift then cost one look-up.
+Gain, bend and shift of the intensities are part of the polynomial that unpacks the bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, zoom
 from scipy.spatial.transform import Rotation
 
-from model.dataset import CUBE_SPACING_MM, Packed
+from model.dataset import CUBE_SPACING_MM, SCALE, Packed
 from model.device import compiled
 from utils.labels import Label, regions_of
 from utils.study import Modality
@@ -50,12 +49,15 @@ class Style:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cut:
-    """A box of a head, re-contrasted, and what else chance wants done to it, in this order.
+    """A box of a head and what chance wants done to it, in this order.
 
     Attributes
     ----------
-    images : (i, j, k, 4) float32 array
-        z-scores over the brain.
+    images : (i, j, k, 4) uint8 array
+        Packed intensities.
+    z_powers : (3, 4) float32 array
+        Of each modality, what the square of a byte, the byte and one are multiplied by to give its
+        re-contrasted z-score. The byte 0 is outside the brain and gives 0.
     labels : (i, j, k) uint8 array
         Values of `utils.labels.Label`.
     coarsened : bool
@@ -64,91 +66,132 @@ class Cut:
         Maps places in the sample, from its centre, to places in the box: turns and scales.
     blurred : (channel, standard deviation in voxels) or None
         Which modality is blurred.
-    noise, noise_seed : float, int
-        Its standard deviation and what it is drawn from.
-    mirrored : tuple of int
-        Along which axes.
+    noise : (standard deviation, seed) or None
+        What is added inside the brain.
     """
 
-    images: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    z_powers: NDArray[np.float32]
     labels: NDArray[np.uint8]
     coarsened: bool
     matrix: NDArray[np.float32] | None
     blurred: tuple[int, float] | None
-    noise: float
-    noise_seed: int
-    mirrored: tuple[int, ...]
+    noise: tuple[float, int] | None
 
 
 def cut(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, style: Style) -> Cut:
     """A random box of a head, more often than not around some part of the tumour."""
-    corner = _corner(case.labels, shape, rng)
+    corner = _corner(case, shape, rng)
     box = tuple(slice(max(c, 0), c + n) for c, n in zip(corner, shape, strict=True))
-    images, labels = np.array(case.images[box]), np.array(case.labels[box])
+    images, labels = case.images[box], case.labels[box]
     padding = [
         (-min(c, 0), n - got - -min(c, 0))
         for c, n, got in zip(corner, shape, labels.shape, strict=True)
     ]
-    images, labels = np.pad(images, [*padding, (0, 0)]), np.pad(labels, padding)
-    tables = [_contrasts(table, rng) for table in case.z_tables]
+    mirrored = tuple(axis for axis in range(style.mirrored_axes) if rng.random() < 0.5)
     return Cut(
-        images=np.stack([table[images[..., c]] for c, table in enumerate(tables)], axis=-1),
-        labels=labels,
+        images=np.flip(np.pad(images, [*padding, (0, 0)]), mirrored),
+        z_powers=_contrasts(case.z_limits, rng),
+        labels=np.flip(np.pad(labels, padding), mirrored),
         coarsened=rng.random() < style.coarsened_share,
         matrix=_random_matrix(rng) if rng.random() < TURN_SHARE else None,
         blurred=(int(rng.integers(len(Modality))), rng.uniform(0.4, 1.0))
         if rng.random() < BLUR_SHARE
         else None,
-        noise=rng.uniform(0, NOISE) if rng.random() < NOISE_SHARE else 0,
-        noise_seed=int(rng.integers(2**31)),
-        mirrored=tuple(axis for axis in range(style.mirrored_axes) if rng.random() < 0.5),
+        noise=(rng.uniform(0, NOISE), int(rng.integers(2**31)))
+        if rng.random() < NOISE_SHARE
+        else None,
     )
 
 
 def samples(cuts: Sequence[Cut]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """(n, i, j, k, 4) network inputs and (n, i, j, k, 3) region membership, 0 or 1."""
-    images, regions = zip(*map(_sample, cuts), strict=True)
-    return ops.stack(images), ops.stack(regions)
-
-
-def _sample(box: Cut) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    images = ops.convert_to_tensor(box.images)
-    labels = ops.cast(ops.convert_to_tensor(box.labels), "int32")
-    regions = ops.take(REGIONS_OF_LABEL, labels, axis=0)
-    if box.coarsened:
-        kernels = [*map(_there_and_back, box.labels.shape, CUBE_SPACING_MM)]
-        images = _along_each_axis(images, kernels)
-    if box.matrix is not None:
-        centre = (np.array(box.labels.shape) - 1) / 2
-        start = (centre - box.matrix @ centre).astype(np.float32)
-        turned = _turned(ops.concatenate([images, regions], -1), box.matrix, start)
-        images, shares = ops.split(turned, [len(Modality)], axis=-1)
-        regions = ops.cast(shares > 0.5, "float32")
-    if box.blurred is not None:
-        channel, sigma = box.blurred
-        before, blurred, after = ops.split(images, [channel, channel + 1], axis=-1)
-        kernels = [_blur(size, sigma) for size in box.labels.shape]
-        images = ops.concatenate([before, _along_each_axis(blurred, kernels), after], -1)
-    if box.noise:
-        noise = keras.random.normal(images.shape, 0, box.noise, seed=box.noise_seed)
-        images = ops.where(images != 0, images + noise, images)
-    if box.mirrored:
-        images, regions = ops.flip(images, box.mirrored), ops.flip(regions, box.mirrored)
+    batch = [*ops.unstack(ops.concatenate([_z_scores(cuts), _membership(cuts)], -1), len(cuts))]
+    for wanted, change in CHANGES:
+        places = [n for n, box in enumerate(cuts) if wanted(box)]
+        if places:  # those alone, but together: operations are dear on a GPU, voxels on a CPU
+            before = ops.stack([batch[n] for n in places])
+            after = ops.unstack(change(before, [cuts[n] for n in places]), len(places))
+            batch = [after[places.index(n)] if n in places else s for n, s in enumerate(batch)]
+    images, regions = ops.split(ops.stack(batch), [len(Modality)], -1)
     return images, regions
 
 
-def _corner(
-    labels: NDArray[np.uint8], shape: tuple[int, int, int], rng: np.random.Generator
-) -> list[int]:
+def _z_scores(cuts: Sequence[Cut]) -> keras.KerasTensor:
+    images = ops.convert_to_tensor(np.stack([box.images for box in cuts]))
+    code = ops.cast(images, "float32")
+    powers = np.stack([box.z_powers for box in cuts], 1)
+    square, slope, offset = ops.reshape(powers, (3, len(cuts), 1, 1, 1, len(Modality)))
+    return ops.where(images != 0, (square * code + slope) * code + offset, 0.0)
+
+
+def _membership(cuts: Sequence[Cut]) -> keras.KerasTensor:
+    labels = ops.convert_to_tensor(np.stack([box.labels for box in cuts]))
+    return ops.take(REGIONS_OF_LABEL, ops.cast(labels, "int32"), axis=0)
+
+
+Change = Callable[[keras.KerasTensor, list[Cut]], keras.KerasTensor]
+
+
+def _scans_alone(change: Change) -> Change:
+    def changed(values: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
+        images, regions = ops.split(values, [len(Modality)], -1)
+        return ops.concatenate([change(images, cuts), regions], -1)
+
+    return changed
+
+
+@_scans_alone
+def _coarsened(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
+    kernels = [*map(_there_and_back, cuts[0].labels.shape, CUBE_SPACING_MM)]
+    return _along_each_axis(images, kernels)
+
+
+def _turned(values: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
+    """Scans resampled linearly, 0 beyond them; regions where more than half is inside."""
+    matrices = np.stack([box.matrix for box in cuts if box.matrix is not None])
+    centre = (np.array(cuts[0].labels.shape) - 1) / 2
+    starts = (centre - matrices @ centre).astype(np.float32)
+    images, shares = ops.split(_resampled(values, matrices, starts), [len(Modality)], -1)
+    return ops.concatenate([images, ops.cast(shares > 0.5, "float32")], -1)
+
+
+@_scans_alone
+def _blurred(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
+    changed = []
+    for scans, box in zip(ops.split(images, len(cuts)), cuts, strict=True):
+        channel, sigma = box.blurred or (0, 0)
+        before, scan, after = ops.split(scans, [channel, channel + 1], -1)
+        scan = _along_each_axis(scan, [_blur(size, sigma) for size in box.labels.shape])
+        changed.append(ops.concatenate([before, scan, after], -1))
+    return ops.concatenate(changed)
+
+
+@_scans_alone
+def _noisy(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
+    deviations = np.array([box.noise[0] for box in cuts if box.noise], np.float32)
+    noise = keras.random.normal(images.shape, seed=cuts[0].noise[1] if cuts[0].noise else 0)
+    noise *= ops.reshape(deviations, (-1, 1, 1, 1, 1))
+    return ops.where(images != 0, images + noise, images)
+
+
+CHANGES: tuple[tuple[Callable[[Cut], bool], Change], ...] = (
+    (lambda box: box.coarsened, _coarsened),
+    (lambda box: box.matrix is not None, _turned),
+    (lambda box: box.blurred is not None, _blurred),
+    (lambda box: box.noise is not None, _noisy),
+)
+"""What is done to the samples that want it, in this order."""
+
+
+def _corner(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator) -> list[int]:
     """Where the crop starts; negative where it is larger than the head and is centred on it."""
     centre = None
-    some = labels[::2, ::2, ::2]  # enough to choose from, and read eight times sooner
-    parts = np.flatnonzero(np.bincount(some.ravel())[1:]) + 1
-    if parts.size and rng.random() < TUMOUR_SHARE:  # a small part as often as a large one
-        part = np.flatnonzero(some == rng.choice(parts))
-        centre = 2 * np.array(np.unravel_index(rng.choice(part), some.shape))
+    parts = case.parts
+    if parts and rng.random() < TUMOUR_SHARE:  # a small part as often as a large one
+        centre = rng.choice(parts[rng.integers(len(parts))])
     corner = []
-    for axis, (size, n) in enumerate(zip(labels.shape, shape, strict=True)):
+    for axis, (size, n) in enumerate(zip(case.labels.shape, shape, strict=True)):
         if size <= n:
             corner.append((size - n) // 2)
         elif centre is None:
@@ -159,22 +202,28 @@ def _corner(
     return corner
 
 
-def _contrasts(z: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(256,) z-scores of packed bytes under random gain, bend and shift."""
-    table = z * np.exp(rng.normal(0, LOG_GAIN)) + rng.normal(0, BEND) * z**2 + rng.normal(0, SHIFT)
-    if rng.random() < DROP_SHARE:
-        table[:] = 0
-    table[0] = 0
-    table32: NDArray[np.float32] = table.astype(np.float32)
-    return table32
+def _contrasts(z_limits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """(3, 4) z-scores of packed bytes under random gain, bend and shift, by powers of the byte."""
+    low, high = z_limits
+    slope = (high - low) / SCALE
+    start = low - slope  # the byte 1 stands for the lower limit
+    gain, bend, shift = (
+        np.exp(rng.normal(0, LOG_GAIN, len(Modality))),
+        *rng.normal(0, [[BEND], [SHIFT]], (2, len(Modality))),
+    )
+    powers = np.stack(
+        [bend * slope**2, (gain + 2 * bend * start) * slope, (gain + bend * start) * start + shift]
+    )
+    kept = rng.random(len(Modality)) >= DROP_SHARE
+    return (powers * kept).astype(np.float32)
 
 
 @compiled
 def _along_each_axis(
     values: keras.KerasTensor, kernels: Sequence[NDArray[np.float32]]
 ) -> keras.KerasTensor:
-    """Multiply by an (n, n) matrix along each of the first three axes."""
-    for axis, kernel in enumerate(kernels):
+    """Multiply (n, i, j, k, c) values by a square matrix along each of the middle axes."""
+    for axis, kernel in enumerate(kernels, start=1):
         values = ops.moveaxis(ops.tensordot(kernel, values, (1, axis)), 0, axis)
     return values
 
@@ -202,20 +251,23 @@ def _random_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 @compiled
-def _turned(
-    values: keras.KerasTensor, matrix: NDArray[np.float32], start: NDArray[np.float32]
+def _resampled(
+    values: keras.KerasTensor, matrices: NDArray[np.float32], starts: NDArray[np.float32]
 ) -> keras.KerasTensor:
-    """Resample (i, j, k, c) values linearly, 0 beyond them, at ``matrix @ voxel + start``.
+    """Resample (n, i, j, k, c) values linearly, 0 beyond them, at ``matrix @ voxel + start``.
 
     Keras' own `map_coordinates` takes one channel.
     """
-    *shape, channels = values.shape
-    flat = ops.reshape(ops.pad(values, [(1, 1)] * 3 + [(0, 0)]), (-1, channels))
-    matrix, start = ops.convert_to_tensor(matrix), ops.convert_to_tensor(start)
-    voxels = [ops.cast(v, "float32") for v in np.ogrid[tuple(map(slice, shape))]]
+    count, *shape, channels = values.shape
+    flat = ops.reshape(ops.pad(values, [(0, 0), *[(1, 1)] * 3, (0, 0)]), (-1, channels))
+    sample, *voxels = np.ogrid[tuple(map(slice, (count, *shape)))]
+    sample = ops.cast(sample, "int32")
+    voxels = [ops.cast(v, "float32") for v in voxels]
+    matrices = ops.reshape(matrices, (count, 3, 3, 1, 1, 1))
+    starts = ops.reshape(starts, (count, 3, 1, 1, 1))
     corners = []
     for axis, size in enumerate(shape):
-        place = start[axis] + 1 + sum(matrix[axis, n] * v for n, v in enumerate(voxels))
+        place = starts[:, axis] + 1 + sum(matrices[:, axis, n] * v[0] for n, v in enumerate(voxels))
         place = ops.clip(place, 0, size + 1)
         floor = ops.minimum(ops.floor(place), size)
         above = place - floor
@@ -223,6 +275,6 @@ def _turned(
         corners.append(((floor, 1 - above), (floor + 1, above)))
     total = 0
     for (i, a), (j, b), (k, c) in product(*corners):
-        index = (i * (shape[1] + 2) + j) * (shape[2] + 2) + k
+        index = ((sample * (shape[0] + 2) + i) * (shape[1] + 2) + j) * (shape[2] + 2) + k
         total += ops.take(flat, index, axis=0) * (a * b * c)[..., None]
     return total

@@ -60,6 +60,18 @@ def compiled(function: F) -> F:
     return jax.jit(function)  # type: ignore[no-any-return]
 
 
+def replayed(step: F) -> F:
+    """Record a training step under torch on a GPU, and from then on replay it whole."""
+    if keras.backend.backend() != "torch" or not has_gpu():
+        return step
+    import torch
+
+    from model.cuda_graph import Replayed
+
+    torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
+    return Replayed(step)  # type: ignore[return-value]
+
+
 def backend_and_device() -> str:
     """What the provenance calls the runtime, e.g. ``"openvino on CPU"``."""
     return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

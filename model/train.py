@@ -37,7 +37,7 @@ from model.dataset import (
     unpacked,
     unseen,
 )
-from model.device import precision
+from model.device import precision, replayed
 from model.losses import dice_cross_entropy
 from model.predict import EXIT_REFUSED, as_network, region_probabilities
 from model.transplant import pasted
@@ -79,6 +79,8 @@ def train(
     # under torch no faster compiled (EXPERIMENTS.md, 14), under JAX a hundred times slower if not
     jit = keras.backend.backend() == "jax"
     model.compile(_optimizer(config), dice_cross_entropy, jit_compile=jit)
+    model.make_train_function()
+    model.train_function = replayed(model.train_function)
     averaged = keras.callbacks.SwapEMAWeights()
     averaged.set_model(model)
 
@@ -129,10 +131,11 @@ class Samples:
         self.cases = [pack(case, data / ".packed") for case in parts.train]
         wanted = config.pasted_share or config.cube_share
         self.cubes = read_cubes(data, excluded=unseen(data, parts, config)) if wanted else None
+        self.lesions = [*self.cubes.each()] if self.cubes is not None else []
         LOG.info(
             "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
             len(self.cases),
-            0 if self.cubes is None else len(self.cubes.images),
+            len(self.lesions),
             len(parts.validation),
             len(parts.test),
         )
@@ -150,8 +153,8 @@ class Samples:
         return cut(self._head(rng), shape, rng, self.crop_style)
 
     def _patch(self, rng: np.random.Generator) -> Cut:
-        if self.cubes is not None and rng.random() < self.config.cube_share:
-            cube = self.cubes.packed(int(rng.integers(len(self.cubes.images))))
+        if self.lesions and rng.random() < self.config.cube_share:
+            cube = self.lesions[rng.integers(len(self.lesions))]
             return cut(cube, self.config.patch, rng, self.cube_style)
         return cut(self._head(rng), self.config.patch, rng, self.patch_style)
 
@@ -226,7 +229,6 @@ def _run_epoch(model: keras.Model, source: Samples, epoch: int) -> float:
         coming = ahead.submit(source.cuts, epoch, 0)
         for step in range(steps):
             cuts, coming = coming.result(), ahead.submit(source.cuts, epoch, step + 1)
-            model.reset_metrics()
             model.optimizer.learning_rate = _learning_rate(source.config, epoch * steps + step)
             losses.append(float(model.train_on_batch(*samples(cuts))))
             bar.update(step + 1, [("loss", losses[-1])])

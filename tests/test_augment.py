@@ -33,7 +33,7 @@ def packed_head() -> Packed:
 
 @pytest.mark.parametrize(
     "style",
-    [Style(), Style(coarsened_share=0.5, mirrored_axes=3)],
+    [Style(), Style(coarsened_share=0.3, mirrored_axes=3)],
     ids=["head", "patch"],
 )
 @pytest.mark.parametrize(
@@ -106,18 +106,20 @@ def test_patches_are_mirrored_along_every_axis_and_heads_from_left_to_right_only
         assert corners == set(product(*[(0, 7)] * axes, *[(0,)] * (3 - axes)))
 
 
+HUNDREDTHS = np.outer([0, 0.01, 0], np.ones(4)).astype(np.float32)
+
+
 def changed(**wishes: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], Cut]:
     """What becomes of a box of noise if nothing but this is done to it."""
     rng = np.random.default_rng(0)
     box = Cut(
-        images=rng.random((6, 6, 4, 4), np.float32),
+        images=rng.integers(1, 256, (6, 6, 4, 4), np.uint8),
+        z_powers=HUNDREDTHS,
         labels=rng.choice([0, 1, 2, 4], (6, 6, 4)).astype(np.uint8),
         coarsened=False,
         matrix=None,
         blurred=None,
-        noise=0,
-        noise_seed=0,
-        mirrored=(),
+        noise=None,
     )
     box = replace(box, **wishes)
     images, regions = map(ops.convert_to_numpy, samples([box]))
@@ -131,7 +133,7 @@ def matrix(*rows: list[float]) -> NDArray[np.float32]:
 def test_a_quarter_turn_moves_every_voxel_of_scans_and_truth_to_its_place() -> None:
     # what is at (i, j) comes from (j, 5 - i)
     images, regions, box = changed(matrix=matrix([0, 1, 0], [-1, 0, 0], [0, 0, 1]))
-    np.testing.assert_allclose(images, np.rot90(box.images), atol=1e-5)
+    np.testing.assert_allclose(images, np.rot90(box.images / 100), atol=1e-5)
     np.testing.assert_array_equal(regions[..., 0], np.rot90(box.labels) > 0)
     np.testing.assert_array_equal(regions[..., 2], np.rot90(box.labels) == 4)
 
@@ -142,26 +144,53 @@ def test_what_lies_beyond_a_box_is_empty() -> None:
     assert not images[0].any()
     assert not regions[0].any()
     # the third of six from 1.5, the second of four from 0.5
-    expected = box.images[1:3, 1:3, 0:2].mean((0, 1, 2))
+    expected = box.images[1:3, 1:3, 0:2].mean((0, 1, 2)) / 100
     assert images[2, 2, 1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_noise_is_as_strong_as_drawn_and_stays_inside_the_brain() -> None:
-    scans = np.ones((20, 20, 20, 4), np.float32)
+    scans = np.full((20, 20, 20, 4), 100, np.uint8)
     scans[:5] = 0
     truth = np.zeros((20, 20, 20), np.uint8)
-    images, regions, _ = changed(images=scans, labels=truth, noise=0.3)
+    images, regions, _ = changed(images=scans, labels=truth, noise=(0.3, 0))
     assert not images[:5].any()
     assert images[5:].std() == pytest.approx(0.3, rel=0.05)
     assert images[5:].mean() == pytest.approx(1, abs=0.01)
     assert not regions.any()
 
 
+def test_each_byte_stands_for_what_the_powers_of_its_channel_say() -> None:
+    powers = np.array([[0, 0, 0, 1], [0, 0, 2, 0], [0, 3, 1, 0]], np.float32)
+    scans = np.array([0, 1, 5], np.uint8).reshape(3, 1, 1, 1).repeat(4, -1)
+    images, *_ = changed(images=scans, z_powers=powers, labels=np.zeros((3, 1, 1), np.uint8))
+    expected = [[0, 0, 0, 0], [0, 3, 3, 1], [0, 3, 11, 25]]
+    np.testing.assert_allclose(images[:, 0, 0], expected, atol=1e-5)
+
+
+def test_contrast_is_gained_bent_and_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_accidents(monkeypatch)
+    for name, size in (("LOG_GAIN", 1.0), ("BEND", 0.1), ("SHIFT", 10.0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(augment, name, size)
+            powers = augment._contrasts(LIMITS, np.random.default_rng(0))
+        z = np.array([-2, 0, 4])  # of the bytes 1, 254 / 3 + 1 and 255: LIMITS are -2 and 4
+        code = np.array([1, 254 / 3 + 1, 255])
+        got = np.polyval(powers[:, 0].astype(float), code)
+        match name:
+            case "LOG_GAIN":
+                assert got == pytest.approx(got[2] / 4 * z, abs=1e-4)
+            case "BEND":
+                assert got - z == pytest.approx((got[2] - 4) / 16 * z**2, abs=1e-4)
+            case "SHIFT":
+                assert got - z == pytest.approx(np.full(3, got[1]), abs=1e-4)
+        assert np.abs(got - z).max() > 0.01
+
+
 def test_one_modality_is_blurred() -> None:
-    scans = np.zeros((9, 9, 9, 4), np.float32)
-    scans[4, 4, 4] = 1
+    scans = np.zeros((9, 9, 9, 4), np.uint8)
+    scans[4, 4, 4] = 100
     images, *_ = changed(images=scans, labels=np.zeros((9, 9, 9), np.uint8), blurred=(2, 1.0))
-    np.testing.assert_array_equal(images[..., [0, 1, 3]], scans[..., [0, 1, 3]])
+    np.testing.assert_array_equal(images[..., [0, 1, 3]], scans[..., [0, 1, 3]] / 100)
     assert images[..., 2].sum() == pytest.approx(1, abs=1e-4)
     # a Gaussian of one voxel, cut off after four: 0.399 in the middle along each axis
     assert images[4, 4, 4, 2] == pytest.approx(0.399**3, rel=0.01)

@@ -1,6 +1,7 @@
 """Each backend is asked for its GPU in its own words; none of them needs one, or itself, here."""
 
 import sys
+from itertools import product
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -74,3 +75,21 @@ def test_operations_are_compiled_under_jax_only(monkeypatch: pytest.MonkeyPatch)
     assert device.compiled(len) == ("compiled", len)
     run_under(monkeypatch, "torch")
     assert device.compiled(len) is len
+
+
+def test_a_training_step_is_replayed_only_where_torch_has_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        sys.modules,
+        "model.cuda_graph",
+        SimpleNamespace(Replayed=lambda step: ("replayed", step)),
+    )
+    cudnn = SimpleNamespace(benchmark=False)
+    for backend, there in product(("tensorflow", "torch", "jax"), (True, False)):
+        attributes = getattr(GPUS, backend)(there) | {"backends": SimpleNamespace(cudnn=cudnn)}
+        with monkeypatch.context() as patch:
+            run_under(patch, backend, **attributes)
+            whole = backend == "torch" and there
+            assert device.replayed(len) == (("replayed", len) if whole else len)
+    assert cudnn.benchmark
