@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.bundle import METRICS, ModelInfo, read_bundle
-from model.reliability import reliability
+from model.reliability import covered, reliability, unseen_cases
 from utils.errors import ModelError
 from utils.labels import Region
 from utils.postprocess import ENHANCING_ML
@@ -68,7 +68,7 @@ Measured per patient on the {tested} test patients, by the code path the app run
 
 {tested} patients are few: the intervals are wide, and a single hard case moves a mean by several points.
 The median says what to expect of a usual case, the worst cases below what can happen. The threshold, the smallest speck and
-what is averaged were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11 and 14), so unseen ones may do slightly worse.
+what is averaged were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11, 14 and 20), so unseen ones may do slightly worse.
 
 {_worst(metrics)}
 {_second_set(metrics)}
@@ -127,29 +127,39 @@ def _patients(info: ModelInfo, metrics: dict[str, Any]) -> str:
 and on lesion cubes of further patients{then if info.training.settled else ""}."""
     if info.training.fold < 0:
         return f"""{trained} Nobody is left to measure it on: the figures
-below are those of {", ".join(metrics["measured"])}, which saw nothing of the patients they are measured on, under
-whatever name, and from which the shipped network went on, on all patients."""  # noqa: E501
+below are those of {", ".join(metrics["measured"])}, trained in the same way without the patients they are measured on,
+of whom they saw nothing, under whatever name."""  # noqa: E501
     return f"""{trained} {len(info.cases["validation"])} further
 patients watched and calibrated its doubt; nothing of a test patient, under whatever name, was seen."""  # noqa: E501
 
 
 def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
-    scores = [*metrics["cases"].values(), *metrics["validation"].values()]
-    known = reliability(scores)
+    cases = unseen_cases(metrics)
+    known = reliability(cases)
     calibration = metrics["calibration"]
     doubted = ", ".join(f"{r.name} {calibration[r.name]['error_in_doubt']:.3f}" for r in Region)
     errors = ", ".join(f"{r.name} {calibration[r.name]['error']:.3f}" for r in Region)
     hot = ", ".join(f"{r.name} {t:g}" for r, t in zip(Region, info.temperatures, strict=True))
-    ranges = ", ".join(
-        "{} {:.0f} to {:.0f} mL".format(r.name, *known.volume_interval_ml(r, 20)) for r in Region
-    )
-    return f"""Probabilities are calibrated by one temperature a region ({hot}), fitted on the {len(metrics["validation"])} validation
-patients. Expected calibration error on the test
+    inside = ", ".join(f"{r.name} {count}" for r, count in covered(cases).items())
+
+    def ranges(quantile: float) -> str:
+        spreads = {r: [c["regions"][r.name]["spread"] for c in cases] for r in Region}
+        told = "{} {:.0f} to {:.0f} mL"
+        return ", ".join(
+            told.format(r.name, *known.volume_interval_ml(r, 20, float(np.quantile(u, quantile))))
+            for r, u in spreads.items()
+        )
+
+    fitted = f"fitted on the {len(metrics['validation'])} validation patients"
+    if len(metrics["measured"]) > 1:
+        fitted = "the mean of those of the folds, each fitted on its own validation patients"
+    return f"""Probabilities are calibrated by one temperature a region ({hot}), {fitted}. Expected calibration error on the test
 patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.{_doubt_of_patches(metrics)}
 
-The interval beside a volume comes from the errors on all {known.cases} patients no training step saw (split
-conformal prediction): the true volume of a comparable patient lies within it with a probability of
-at least {known.coverage:.0%}. A predicted 20 mL means: {ranges}."""  # noqa: E501
+The interval beside a volume comes from the errors on all {known.cases} patients no training step saw, in units of the network's
+doubt about each (how much volume is possible, and how much all but sure; split conformal prediction): the true volume of a comparable patient lies within it with a probability of
+at least {known.coverage:.0%}. By the errors of the others it lay there for {inside} of the {known.cases}. A predicted 20 mL means {ranges(0.25)} for a patient
+who is less in doubt than three of four, and {ranges(0.75)} for one who is more so."""  # noqa: E501
 
 
 def _doubt_of_patches(metrics: dict[str, Any]) -> str:
@@ -241,8 +251,9 @@ def _naive(metrics: dict[str, Any]) -> str:
 
 def _smallest(metrics: dict[str, Any]) -> str:
     """Say from which size on anything is known."""
-    enhancing = [case["regions"][Region.ET.name] for case in metrics["cases"].values()]
-    least = min(enhancing, key=lambda scores: float(scores["reference_ml"]))
+    scores = [case["regions"][Region.ET.name] for case in metrics["cases"].values()]
+    enhancing = [s for s in scores if s["reference_ml"]] or scores
+    least = min(enhancing, key=lambda s: float(s["reference_ml"]))
     found = f"{least['predicted_ml']:.1f} mL, Dice {least['dice']:.2f}"
     return (
         "- The smallest enhancing tumour of a test patient has "

@@ -38,7 +38,7 @@ class TrainConfig(_Strict):
     # a step shows a batch of patches, or one crop of a head
     patch_share: float = 1.0  # share of steps that show patches
     patch: tuple[int, int, int] = (56, 56, 40)  # voxels of 1 mm
-    batch: int = 8  # patches a step
+    batch: int = 16  # patches a step
     cube_share: float = 0.5  # share of patches that are lesion cubes alone
     crop: tuple[int, int, int] = (112, 128, 112)
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: nearly whole heads
@@ -49,8 +49,8 @@ class TrainConfig(_Strict):
     # share of all but the cubes that is as blurred as those, so that blur does not tell them apart
     coarsened_share: float = 0.4
     settled: bool = False  # batch normalisation keeps the statistics it started with
-    steps_per_epoch: int = 200
-    epochs: int = 28
+    steps_per_epoch: int = 250
+    epochs: int = 10
     learning_rate: float = 2e-3  # peak; warms up over the first epoch, then falls as a cosine
     weight_decay: float = 1e-2
     ema_momentum: float = 0.995  # the averaged weights are the ones evaluated and shipped
@@ -66,7 +66,6 @@ RECIPES = {
         coarsened_share=0.25,
         pasted_share=0.5,
         head_epochs=1,
-        epochs=18,
         learning_rate=1e-3,
     ),
 }

@@ -31,6 +31,7 @@ from model.predict import (
     region_probabilities,
     segment,
 )
+from utils.doubt import volume_spreads
 from utils.errors import UserError
 from utils.grid import Grid
 from utils.intake import read_study_folder
@@ -69,11 +70,14 @@ def evaluate_case(case: Case, network: Network) -> Scores:
     started = time.perf_counter()
     segmentation = segment(study, network)
     seconds = time.perf_counter() - started
+    spreads = volume_spreads(segmentation)
     return {
         "patient": case.patient,
         "model": network.model_id,
         "regions": {
-            region.name: _plain(found) | _doubt(segmentation, region, region.mask(truth))
+            region.name: _plain(found)
+            | {"spread": round(spreads[region], 4)}
+            | _doubt(segmentation, region, region.mask(truth))
             for region, found in score(segmentation.labels, truth, study.grid).items()
         },
         "naive": asdict(naive_scores(segmentation.labels, truth, study.grid)),

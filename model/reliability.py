@@ -2,7 +2,8 @@
 
 Split conformal prediction (Lei et al. 2018, doi:10.1080/01621459.2017.1307116): of ``n`` errors on
 comparable, unseen patients the ``ceil((n + 1) * coverage)``-th smallest bounds the error of the
-next patient with at least that coverage, whatever the errors' distribution.
+next patient with at least that coverage, whatever the errors' distribution. Errors are measured in
+units of the network's own doubt about the patient, so that who is doubted gets a wider interval.
 """
 
 import json
@@ -17,15 +18,15 @@ import numpy as np
 
 from model.bundle import METRICS
 from model.predict import DEFAULT_MODEL
+from utils.doubt import OFFSET_ML
 from utils.labels import Region
 
 WISHED_COVERAGE = 0.9
-OFFSET_ML = 1.0
-"""Added to both volumes before their ratio is taken: tiny volumes have no meaningful ratio."""
+LEAST_DOUBT = 0.5  # added to every spread: nobody is known without error
 
 
 class DiceRange(NamedTuple):
-    """Median Dice of unseen patients and the range that holds a new one with the coverage."""
+    """Dice to expect, and the range that holds it with the coverage."""
 
     median: float
     low: float
@@ -38,37 +39,53 @@ class Reliability:
 
     Attributes
     ----------
-    volume_ratios : mapping of Region to sequence of float
-        ``|log((reference + 1 mL) / (predicted + 1 mL))|`` of each patient, ascending.
-    dice : mapping of Region to sequence of float
-        Dice of each patient, ascending.
+    volume_errors : mapping of Region to sequence of float
+        ``|log((reference + 1 mL) / (predicted + 1 mL))|`` of each patient, divided by the patient's
+        doubt (`utils.doubt.volume_spreads`, and `LEAST_DOUBT`), ascending.
+    dice_errors : mapping of Region to sequence of float
+        ``1 - Dice`` of each patient, divided by the same, ascending.
     """
 
-    volume_ratios: Mapping[Region, Sequence[float]]
-    dice: Mapping[Region, Sequence[float]]
+    volume_errors: Mapping[Region, Sequence[float]]
+    dice_errors: Mapping[Region, Sequence[float]]
 
     @property
     def cases(self) -> int:
         """Number of patients."""
-        return len(self.dice[Region.WT])
+        return len(self.dice_errors[Region.WT])
 
     @property
     def coverage(self) -> float:
         """Share of comparable patients within the intervals: 0.9, or less if patients are few."""
         return min(WISHED_COVERAGE, self.cases / (self.cases + 1))
 
-    def volume_interval_ml(self, region: Region, volume_ml: float) -> tuple[float, float]:
-        """Between what the true volume of a region lies, in mL, if `volume_ml` was predicted."""
-        rank = math.ceil(round((self.cases + 1) * self.coverage, 9))
-        factor = math.exp(self.volume_ratios[region][rank - 1])
+    def volume_interval_ml(
+        self, region: Region, volume_ml: float, spread: float
+    ) -> tuple[float, float]:
+        """Between what the true volume of a region lies, in mL.
+
+        Parameters
+        ----------
+        region : Region
+            Which.
+        volume_ml : float
+            What was predicted.
+        spread : float
+            How much it is in doubt, from `utils.doubt.volume_spreads`.
+        """
+        factor = math.exp(self._bound(self.volume_errors[region]) * (spread + LEAST_DOUBT))
         low, high = ((volume_ml + OFFSET_ML) * f - OFFSET_ML for f in (1 / factor, factor))
         return max(0.0, low), high
 
-    def expected_dice(self, region: Region) -> DiceRange:
-        """How well the mask of a region fits on usual cases, and how ill it may."""
-        values = self.dice[region]
-        rank = math.floor(round((self.cases + 1) * (1 - self.coverage), 9))
-        return DiceRange(float(np.median(values)), values[max(0, rank - 1)], values[-1])
+    def expected_dice(self, region: Region, spread: float) -> DiceRange:
+        """How well the mask of a region fits, if it is in doubt by `spread`, and how ill it may."""
+        errors = self.dice_errors[region]
+        usual, worst, best = float(np.median(errors)), self._bound(errors), errors[0]
+        return DiceRange(*(max(0.0, 1 - e * (spread + LEAST_DOUBT)) for e in (usual, worst, best)))
+
+    def _bound(self, errors: Sequence[float]) -> float:
+        """What the error of the next patient does not exceed, with the coverage."""
+        return errors[math.ceil(round((self.cases + 1) * self.coverage, 9)) - 1]
 
 
 @cache
@@ -80,17 +97,38 @@ def shipped_reliability() -> Reliability:
 def read_reliability(folder: Path) -> Reliability:
     """From the measured figures of a model folder."""
     metrics = json.loads((folder / METRICS).read_text())
-    return reliability([*metrics["cases"].values(), *metrics["validation"].values()])
+    return reliability(unseen_cases(metrics))
+
+
+def unseen_cases(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Scores of each case that no training step saw; who watched one fold may have tested another.
+
+    A case counts once, as tested if it was.
+    """
+    return [*{**metrics["validation"], **metrics["cases"]}.values()]
 
 
 def reliability(cases: Sequence[Mapping[str, Any]]) -> Reliability:
     """From the scores of patients no training step saw, as `model.evaluate` gives them."""
-    ratios, dice = {}, {}
+    volume_errors, dice_errors = {}, {}
     for region in Region:
         scores = [case["regions"][region.name] for case in cases]
-        ratios[region] = sorted(
+        volume_errors[region] = sorted(
             abs(math.log((s["reference_ml"] + OFFSET_ML) / (s["predicted_ml"] + OFFSET_ML)))
+            / (s["spread"] + LEAST_DOUBT)
             for s in scores
         )
-        dice[region] = sorted(s["dice"] for s in scores)
-    return Reliability(ratios, dice)
+        dice_errors[region] = sorted((1 - s["dice"]) / (s["spread"] + LEAST_DOUBT) for s in scores)
+    return Reliability(volume_errors, dice_errors)
+
+
+def covered(cases: Sequence[Mapping[str, Any]]) -> dict[Region, int]:
+    """Of how many of these patients the true volume lies where the errors of the others say."""
+    found = dict.fromkeys(Region, 0)
+    for number, case in enumerate(cases):
+        others = reliability([*cases[:number], *cases[number + 1 :]])
+        for region in Region:
+            s = case["regions"][region.name]
+            low, high = others.volume_interval_ml(region, s["predicted_ml"], s["spread"])
+            found[region] += low <= s["reference_ml"] <= high
+    return found

@@ -57,9 +57,28 @@ Row = dict[str, float]
 
 
 def train(
-    data: Path, out: Path, unet: UNetConfig, config: TrainConfig, *, start: Path | None = None
+    data: Path,
+    out: Path,
+    unet: UNetConfig,
+    config: TrainConfig,
+    *,
+    start: Path | None = None,
+    folds: Sequence[Path] = (),
 ) -> None:
-    """Train one network and save it as a model folder; `start` is a model folder to go on from."""
+    """Train one network and save it as a model folder.
+
+    Parameters
+    ----------
+    data, out : Path
+        The cases, and the folder to write.
+    unet, config : UNetConfig, TrainConfig
+        What to train, and how.
+    start : Path, optional
+        A model folder to go on from.
+    folds : sequence of Path, optional
+        Model folders of the same recipe, trained without some of the patients: what their doubt is
+        worth is believed of a network that leaves nobody out. Without any, that of `start`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     parts = split(find_cases(data), config)
@@ -100,11 +119,10 @@ def train(
     keras.mixed_precision.set_global_policy("float32")
     shipped = build_unet(unet)  # without the state of the optimizer
     shipped.set_weights(model.get_weights())
-    # nothing can be learnt about a network's doubt from patients it was trained on
     if config.fold >= 0:
         doubt = _temperatures(shipped, validation, config)
-    else:
-        doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
+    else:  # nothing can be learnt about its doubt from patients it was trained on
+        doubt = _inherited_temperatures(folds or ([start] if start else []))
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
     plot_learning_curve(out)
 
@@ -256,6 +274,14 @@ def _temperatures(
     return temperatures(_predicted(model, cases, config), truths)
 
 
+def _inherited_temperatures(folders: Sequence[Path]) -> tuple[float, ...]:
+    """Geometric mean of those of other networks; 1 without any."""
+    if not folders:
+        return (1.0,) * len(Region)
+    logarithms = np.log([read_bundle(folder).temperatures for folder in folders])
+    return tuple(np.exp(logarithms.mean(axis=0)).round(3).tolist())
+
+
 def _predicted(
     model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
@@ -351,6 +377,9 @@ def main() -> int:
     }
     parser.add_argument("--recipe", choices=RECIPES, default="patches", help="which stage")
     parser.add_argument("--start", type=Path, help="a model folder to start from")
+    parser.add_argument(
+        "--folds", type=Path, nargs="*", default=[], help="of a training on everyone: its folds"
+    )
     parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
@@ -359,7 +388,8 @@ def main() -> int:
         unet = UNetConfig.from_dict(dict(arguments.unet))
         recipe = asdict(RECIPES[arguments.recipe])
         config = TrainConfig.from_dict(recipe | dict(arguments.train))
-        train(arguments.data, arguments.out, unet, config, start=arguments.start)
+        paths = {"start": arguments.start, "folds": arguments.folds}
+        train(arguments.data, arguments.out, unet, config, **paths)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED

@@ -199,6 +199,17 @@ def test_holes_are_filled_with_oedema_and_bays_are_not() -> None:
     assert whole_ml(edited) == pytest.approx(LARGE_ML - 0.08)
 
 
+def test_a_reader_who_lowers_a_threshold_sees_what_is_faint() -> None:
+    probabilities = nothing()
+    probabilities[10:30, 10:30, 10:30] = 0.9
+    probabilities[40:50, 40:50, 30:40, 0] = 0.6  # 1 mL, nowhere as likely as it must be alone
+    found = segmentation(probabilities)
+    assert not found.labels[40:50].any()
+    for threshold, seen in ((0.4, False), (0.5, False), (0.39, True)):
+        edited = corrected(found, Edits(thresholds=(threshold, 0.4, 0.4), fill_holes=True))
+        assert edited.labels[40:50, 40:50, 30:40].any() == seen
+
+
 def test_the_provenance_names_every_edit_in_plain_words(two_boxes: Segmentation) -> None:
     edits = Edits((0.4, 0.3, 0.4), 0.3, True, (removal(two_boxes, 2),))
     made_by = corrected(two_boxes, edits).provenance

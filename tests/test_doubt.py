@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from utils.doubt import doubtful_slices
+from utils.doubt import doubtful_slices, volume_spreads
 from utils.grid import Grid
-from utils.labels import Label
+from utils.labels import Label, Region
 from utils.plane import Plane
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 
@@ -20,6 +20,23 @@ def segmentation(grid: Grid, *doubtful: tuple[int, int]) -> Segmentation:
         probabilities[10:20, 5 : 5 + n, k, 0] = 0.6 * CERTAIN
     labels = np.where(probabilities[..., 0] > 0, np.uint8(Label.ED), np.uint8(0))
     return Segmentation(labels, probabilities, grid, MADE_BY)
+
+
+def test_a_volume_is_in_doubt_by_how_much_more_is_possible_than_sure() -> None:
+    stored = np.zeros((20, 20, 20, 3), np.uint8)
+    stored[:10, :10, :10, 0] = 0.8 * CERTAIN  # 1 mL with voxels of 1 mm
+    stored[10:, :10, :10, 0] = 0.79 * CERTAIN  # 1 mL
+    stored[:10, 10:, :10, 0] = 26  # 1 mL, more than a tenth of 255
+    stored[:10, :10, 10:, 0] = 25  # less
+    stored[:10, :10, :10, 1] = CERTAIN
+    grid = Grid((20, 20, 20), np.eye(4))
+    found = Segmentation(np.zeros(grid.shape, np.uint8), stored, grid, MADE_BY)
+    # 3 + 1 over 1 + 1; as much as is sure; nothing
+    expected = {Region.WT: np.log(2), Region.TC: 0, Region.ET: 0}
+    assert volume_spreads(found) == pytest.approx(expected)
+    twice = Grid((20, 20, 20), np.diag([1, 1, 2.0, 1]))
+    found = Segmentation(np.zeros(grid.shape, np.uint8), stored, twice, MADE_BY)
+    assert volume_spreads(found)[Region.WT] == pytest.approx(np.log(7 / 3))
 
 
 def test_the_worst_slice_comes_first_with_its_expected_error() -> None:

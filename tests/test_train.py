@@ -1,6 +1,7 @@
 """Training from end to end, small: it must learn, stop, resume and leave a model that loads."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,21 @@ def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
         train(data, tmp_path / "leak", TINY, one_epoch, start=tmp_path / "everyone")
     with pytest.raises(UserError, match="must be equal"):
         train(data, tmp_path / "other", replace(TINY, width=6), one_epoch, start=tmp_path / "first")
+
+
+def test_a_network_of_everyone_doubts_as_its_folds_do_on_average(
+    data: Path, tmp_path: Path
+) -> None:
+    one_epoch = replace(SHORT, epochs=1)
+    for fold in (0, 1):
+        folder = tmp_path / f"fold{fold}"
+        train(data, folder, TINY, replace(one_epoch, fold=fold))
+        papers = json.loads((folder / "config.json").read_text())
+        papers["temperatures"] = [[1.0, 2.0, 1.5], [4.0, 2.0, 1.5]][fold]
+        (folder / "config.json").write_text(json.dumps(papers))
+    folds = sorted(tmp_path.glob("fold*"))
+    train(data, tmp_path / "everyone", TINY, replace(one_epoch, fold=-1), folds=folds)
+    assert read_bundle(tmp_path / "everyone").temperatures == (2.0, 2.0, 1.5)
 
 
 def test_a_finished_training_run_again_leaves_the_same_network(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from utils.grid import Grid
 from utils.labels import Label, Region, labels_of
 from utils.measure import Lesion, Point, lesion_map
-from utils.postprocess import SPECK_ML, THRESHOLD, with_closed_rings, without_specks
+from utils.postprocess import SPECK_ML, SURE, THRESHOLD, with_closed_rings, without_specks
 from utils.segmentation import CERTAIN, Segmentation
 
 Labels = NDArray[np.uint8]
@@ -195,7 +195,9 @@ def _labels(probabilities: NDArray[np.uint8], grid: Grid, edits: Edits) -> Label
         removed = [removal.indices for removal in edits.removed if removal.region is region]
         if removed:
             labels = _without(labels, region, np.concatenate(removed))
-    return without_specks(labels, grid, edits.smallest_ml)
+    # who asks for what is less probable gets it, however faint
+    sure = [s if t >= THRESHOLD else t for s, t in zip(SURE, edits.thresholds, strict=True)]
+    return without_specks(labels, probabilities, grid, edits.smallest_ml, sure)
 
 
 def _with_filled_holes(labels: Labels) -> Labels:

@@ -1,4 +1,4 @@
-"""Where to look: the slices on which the model itself expects to be wrong."""
+"""What the model itself doubts: by how much a volume may differ, and on which slices to look."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from utils.labels import Label
+from utils.labels import Label, Region
 from utils.plane import Plane
+from utils.postprocess import SURE
 from utils.segmentation import CERTAIN, Segmentation
 
 APART_MM = 8.0  # slices that are closer show the same place
 NEIGHBOURHOOD_MM = 10.0
 LEAST_ML = 0.05  # a slice with less in doubt is not worth a click
+POSSIBLE = 0.1  # the probability from which on a voxel may belong to a region
+OFFSET_ML = 1.0
+"""Added to volumes before their ratio is taken: tiny ones have no meaningful ratio."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,22 @@ class DoubtfulSlice:
 
     voxel: tuple[int, int, int]
     expected_error_ml: float
+
+
+def volume_spreads(segmentation: Segmentation) -> dict[Region, float]:
+    """How much of each region is in doubt: the logarithm of possible over all but sure volume.
+
+    0 where the model doubts nothing; 0.7 where twice as much is possible as is sure.
+    """
+    spreads = {}
+    for channel, (region, sure) in enumerate(zip(Region, SURE, strict=True)):
+        given = segmentation.probabilities[..., channel]
+        possible_ml, sure_ml = (
+            np.count_nonzero(given >= least * CERTAIN) * segmentation.grid.voxel_volume_ml
+            for least in (POSSIBLE, sure)
+        )
+        spreads[region] = float(np.log((possible_ml + OFFSET_ML) / (sure_ml + OFFSET_ML)))
+    return spreads
 
 
 def doubtful_slices(

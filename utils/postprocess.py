@@ -1,4 +1,4 @@
-"""Network output to labels: thresholds, nesting, closed rings, and the removal of specks."""
+"""Network output to labels: thresholds, nesting, closed rings, no specks, nothing faint alone."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,11 @@ FOCUS_ML = 0.05
 # of enhancement in all, dropped as Isensee et al. 2020 (arXiv:2011.00848) do: of the 361 patients
 # whose lesions were trained on 26 have none, and only 8 have some, but less
 ENHANCING_ML = 0.2
+# a finding that is nowhere likelier is left out: most are healthy (EXPERIMENTS.md, 20)
+SURE = (0.8, 0.8, 0.8)  # of each region
+# but not the largest of these: of a tumour that is faint all over, and of a core, which may be
+# unsure throughout because it is hard to tell from oedema
+LARGEST_STAYS = {Region.WT, Region.TC}
 MOST_SPECKS_LISTED = 5
 # what a speck of a region counts as; outermost first, so that none is counted twice
 _BENEATH = {Region.WT: Label.BACKGROUND, Region.TC: Label.ED, Region.ET: Label.NCR_NET}
@@ -28,7 +33,7 @@ _BENEATH = {Region.WT: Label.BACKGROUND, Region.TC: Label.ED, Region.ET: Label.N
 def labels_and_specks(
     probabilities: NDArray[np.uint8], grid: Grid
 ) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-    """Threshold, nest, close rings, and drop isolated specks.
+    """Threshold, nest, close rings, and drop what is isolated and small or faint.
 
     Parameters
     ----------
@@ -43,10 +48,10 @@ def labels_and_specks(
     labels : (I, J, K) uint8 array
         Values of `utils.labels.Label`.
     specks_ml : tuple of float
-        Volume of each speck that was dropped, largest first.
+        Volume of each finding that was dropped, largest first.
     """
     labels = with_closed_rings(labels_of(probabilities >= THRESHOLD * CERTAIN))
-    return _split(labels, grid)
+    return _split(labels, probabilities, grid, SPECK_ML, SURE)
 
 
 def steps_taken(specks_ml: Sequence[float]) -> tuple[str, ...]:
@@ -60,7 +65,8 @@ def steps_taken(specks_ml: Sequence[float]) -> tuple[str, ...]:
 
 def _speck_step(specks_ml: Sequence[float]) -> str:
     limits = (
-        f"{SPECK_ML:g} mL (within a lesion {FOCUS_ML:g} mL, enhancing {ENHANCING_ML:g} mL in all)"
+        f"{SPECK_ML:g} mL (within a lesion {FOCUS_ML:g} mL, enhancing {ENHANCING_ML:g} mL in all) "
+        f"or nowhere {SURE[0]:.0%} likely"
     )
     if not specks_ml:
         return f"no isolated finding below {limits} to leave out"
@@ -105,34 +111,46 @@ def _filled(mask: NDArray[np.bool_], neighbours: NDArray[np.bool_]) -> NDArray[n
 
 
 def without_specks(
-    labels: NDArray[np.uint8], grid: Grid, smallest_ml: float = SPECK_ML
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.uint8],
+    grid: Grid,
+    smallest_ml: float = SPECK_ML,
+    sure: Sequence[float] = SURE,
 ) -> NDArray[np.uint8]:
-    """Labels without the 26-connected tumour components smaller than `smallest_ml`.
+    """Labels without the 26-connected tumour components that are small or faint.
 
-    Components of the core and of enhancement smaller than that and than `FOCUS_ML` count as what
-    they lie in: most are the network's, not the patient's. So does enhancement of less than
-    `ENHANCING_ML` in all, unless `smallest_ml` is 0.
+    Small is what is smaller than `smallest_ml`; of the core and of enhancement also what is smaller
+    than `FOCUS_ML`, and enhancement of less than `ENHANCING_ML` in all. Faint is what is nowhere
+    as probable as `sure`, but for the largest component of the tumour and of the core. What is
+    dropped counts as what it lies in. If `smallest_ml` is 0, everything is kept.
     """
-    kept, _ = _split(labels, grid, smallest_ml)
-    return kept
+    return _split(labels, probabilities, grid, smallest_ml, sure)[0]
 
 
 def _split(
-    labels: NDArray[np.uint8], grid: Grid, smallest_ml: float = SPECK_ML
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.uint8],
+    grid: Grid,
+    smallest_ml: float,
+    sure: Sequence[float],
 ) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-    """Labels without the components smaller than `smallest_ml`, and their volumes."""
+    """What `without_specks` gives, and the volumes of the components that were dropped."""
     boxes = ndimage.find_objects((labels != Label.BACKGROUND).astype(np.uint8))
-    if not boxes:
+    if not boxes or not smallest_ml:
         return labels, ()
     kept, specks_ml = labels.copy(), []
-    within = kept[boxes[0]]
-    for region, beneath in _BENEATH.items():
-        least_ml = smallest_ml if region is Region.WT else min(smallest_ml, FOCUS_ML)
+    within, surely = kept[boxes[0]], probabilities[boxes[0]] >= np.array(sure) * CERTAIN
+    for channel, (region, beneath) in enumerate(_BENEATH.items()):
         components = lesion_map(region.mask(within))
-        volumes_ml = np.bincount(components.ravel()) * grid.voxel_volume_ml
-        dropped = volumes_ml < least_ml
+        voxels = np.bincount(components.ravel())
+        volumes_ml = voxels * grid.voxel_volume_ml
         volumes_ml[0] = 0  # not a component but what surrounds them
-        if region is Region.ET and smallest_ml and volumes_ml[~dropped].sum() < ENHANCING_ML:
+        faint = np.bincount(components[surely[..., channel]], minlength=voxels.size) == 0
+        if region in LARGEST_STAYS:
+            faint[volumes_ml.argmax()] = False
+        least_ml = smallest_ml if region is Region.WT else min(smallest_ml, FOCUS_ML)
+        dropped = faint | (volumes_ml < least_ml)
+        if region is Region.ET and volumes_ml[~dropped].sum() < ENHANCING_ML:
             dropped[:] = True
         dropped[0] = False
         within[dropped[components]] = beneath

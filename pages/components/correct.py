@@ -8,7 +8,7 @@ from pages.components.session import Visit, current_visit, memo
 from utils.correct import NO_EDITS, Edits, History, corrected
 from utils.labels import Region
 from utils.nifti import write_labels
-from utils.postprocess import ENHANCING_ML, FOCUS_ML
+from utils.postprocess import ENHANCING_ML, FOCUS_ML, SURE
 from utils.segmentation import Segmentation
 
 MOST_ML = 100.0
@@ -59,7 +59,8 @@ def corrections(visit: Visit) -> None:
         0.1,
         key=f"{key}_smallest",
         help=f"Within a lesion, core and enhancement below {FOCUS_ML:g} mL, and enhancement below "
-        f"{ENHANCING_ML:g} mL in all, count as what they lie in. At 0 everything is kept.",
+        f"{ENHANCING_ML:g} mL in all, count as what they lie in, and so does what is nowhere "
+        f"{SURE[0]:.0%} likely, unless you lower its threshold. At 0 everything is kept.",
     )
     fill_holes = st.checkbox(
         "Fill holes",

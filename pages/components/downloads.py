@@ -10,6 +10,7 @@ from model.reliability import shipped_reliability
 from pages.components.session import Visit, memo, recall, widget_value
 from pages.components.viewer import ViewerState
 from utils.correct import NO_EDITS
+from utils.doubt import volume_spreads
 from utils.export import bundle_zip, mask_stem, picture_png, volumes_csv
 from utils.measure import region_volumes_ml
 from utils.render import View
@@ -139,7 +140,8 @@ def _notes(result: Result, typed_text: str) -> ReportNotes:
     if result.own is not None:
         return ReportNotes(typed_text)
     found = region_volumes_ml(result.segmentation.labels, result.segmentation.grid).items()
-    intervals_ml = {region: known.volume_interval_ml(region, ml) for region, ml in found}
+    spreads = volume_spreads(result.segmentation)
+    intervals_ml = {r: known.volume_interval_ml(r, ml, spreads[r]) for r, ml in found}
     return ReportNotes(typed_text, intervals_ml, known.coverage)
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from model.reliability import Reliability, shipped_reliability
+from model.reliability import shipped_reliability
 from pages.components.session import Visit, current_visit, memo, recall
 from pages.components.table import table
 from pages.components.viewer import LookAt
 from utils.burden import Burden, Entry, burden
 from utils.cohort import cohort
 from utils.correct import NO_EDITS, removal_of
-from utils.doubt import doubtful_slices
+from utils.doubt import doubtful_slices, volume_spreads
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
 from utils.measure import (
@@ -144,13 +144,20 @@ def provenance(visit: Visit, segmentation: Segmentation) -> None:
 
 def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tuple[str, ...]]]:
     """Titles and cells of the columns beside a region's volume."""
-    known, before = shipped_reliability(), _models_ml(visit)
     if visit.edits != NO_EDITS:
+        before = _models_ml(visit)
         return ("Model's own",), lambda region, _: (millilitres(before[region]),)
+    known, spreads = shipped_reliability(), spreads_of(visit)
     return ("Likely", "Expected Dice"), lambda region, ml: (
-        _range(known, region, ml),
-        "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region)),
+        _range(visit, region, ml),
+        "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region, spreads[region])),
     )
+
+
+def spreads_of(visit: Visit) -> dict[Region, float]:
+    """How much of each region the model doubts; the reader's edits change nothing about it."""
+    model = visit.segmentation
+    return memo(("spreads",), lambda: volume_spreads(model)) if model else {}
 
 
 def _models_ml(visit: Visit) -> dict[Region, float]:
@@ -161,8 +168,9 @@ def _models_ml(visit: Visit) -> dict[Region, float]:
     return memo(("model's volumes",), lambda: region_volumes_ml(model.labels, model.grid))
 
 
-def _range(known: Reliability, region: Region, volume_ml: float) -> str:
-    low, high = known.volume_interval_ml(region, volume_ml)
+def _range(visit: Visit, region: Region, volume_ml: float) -> str:
+    spread = spreads_of(visit)[region]
+    low, high = shipped_reliability().volume_interval_ml(region, volume_ml, spread)
     return f"{low:.0f} to {high:.0f} mL" if high >= WHOLE_ML else f"{low:.1f} to {high:.1f} mL"
 
 
@@ -171,11 +179,10 @@ def _below(visit: Visit, region: Region, volume_ml: float) -> str:
 
     Of a corrected mask the model's errors say nothing.
     """
-    known, before = shipped_reliability(), _models_ml(visit)
     if visit.edits != NO_EDITS:
-        change_ml = volume_ml - before[region]
+        change_ml = volume_ml - _models_ml(visit)[region]
         return f"{change_ml:+.1f} mL by you" if change_ml else "unchanged"
-    return f"likely {_range(known, region, volume_ml)}"
+    return f"likely {_range(visit, region, volume_ml)}"
 
 
 def _where_from(visit: Visit) -> str:
@@ -185,7 +192,7 @@ def _where_from(visit: Visit) -> str:
         return ""
     return (
         f"Likely: holds the true value in {known.coverage:.0%} of comparable cases, by the errors "
-        f"on {known.cases} patients the network never saw."
+        f"on {known.cases} patients the network never saw and its doubt about this one."
     )
 
 

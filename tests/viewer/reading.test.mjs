@@ -27,11 +27,11 @@ test("core that the network did not see as core lies inside a closed rim", () =>
 });
 
 test("tumour that is not labelled was a speck", () => {
-  assert.equal(label(0, 128, 0, 0), "No tumour: removed as speck");
+  assert.equal(label(0, 128, 0, 0), "No tumour: too small or faint alone");
 });
 
 test("tumour whose inner region is not labelled held a speck of it", () => {
-  assert.equal(label(2, 250, 128, 0), "Oedema: more was too small");
+  assert.equal(label(2, 250, 128, 0), "Oedema: more was too small or faint");
 });
 
 test("in a corrected mask nobody can tell who changed a voxel", () => {

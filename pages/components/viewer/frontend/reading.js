@@ -1,7 +1,7 @@
 // What the read-out says, in words. Pure; runs in Node as well.
 
 // The label of a voxel, and why it is another than its probabilities say: rings are closed and
-// specks removed after the network (utils/postprocess.py), and readers correct.
+// specks and faint findings removed after the network (utils/postprocess.py), and readers correct.
 // `probabilities` are the stored ones of each region, outermost first; null while they load.
 export function labelText(value, probabilities, segmentation) {
   const title = segmentation.labels.find((layer) => layer.members.includes(value))?.title ?? "No tumour";
@@ -12,8 +12,8 @@ export function labelText(value, probabilities, segmentation) {
   const seen = outside < 0 ? regions.length : outside;
   if (given === seen) return title;
   if (corrected) return `${title}: in a corrected mask`;
-  if (given === 0) return `${title}: removed as speck`;
-  return `${title}: ${given > seen ? "enclosed by the rim" : "more was too small"}`;
+  if (given === 0) return `${title}: too small or faint alone`;
+  return `${title}: ${given > seen ? "enclosed by the rim" : "more was too small or faint"}`;
 }
 
 export function tidy(value) {
