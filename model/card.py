@@ -152,7 +152,10 @@ def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
 
     fitted = f"fitted on the {len(metrics['validation'])} validation patients"
     if len(metrics["measured"]) > 1:
-        fitted = "the mean of those of the folds, each fitted on its own validation patients"
+        fitted = (
+            "fitted on what each fold says of the patients it left out (a fold's own, by which the "
+            "figures are measured, on its validation patients)"
+        )
     return f"""Probabilities are calibrated by one temperature a region ({hot}), {fitted}. Expected calibration error on the test
 patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.{_doubt_of_patches(metrics)}
 

@@ -76,8 +76,9 @@ def train(
     start : Path, optional
         A model folder to go on from.
     folds : sequence of Path, optional
-        Model folders of the same recipe, trained without some of the patients: what their doubt is
-        worth is believed of a network that leaves nobody out. Without any, that of `start`.
+        Model folders of the same recipe, trained without some of the patients: a network that
+        leaves nobody out takes from their predictions of those what its doubt is worth. Without
+        any it believes what `start` does.
     """
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
@@ -121,8 +122,10 @@ def train(
     shipped.set_weights(model.get_weights())
     if config.fold >= 0:
         doubt = _temperatures(shipped, validation, config)
-    else:  # nothing can be learnt about its doubt from patients it was trained on
-        doubt = _inherited_temperatures(folds or ([start] if start else []))
+    elif folds:  # nothing can be learnt about its doubt from patients it was trained on
+        doubt = _out_of_fold_temperatures(data, folds, config)
+    else:
+        doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
     plot_learning_curve(out)
 
@@ -274,12 +277,22 @@ def _temperatures(
     return temperatures(_predicted(model, cases, config), truths)
 
 
-def _inherited_temperatures(folders: Sequence[Path]) -> tuple[float, ...]:
-    """Geometric mean of those of other networks; 1 without any."""
-    if not folders:
-        return (1.0,) * len(Region)
-    logarithms = np.log([read_bundle(folder).temperatures for folder in folders])
-    return tuple(np.exp(logarithms.mean(axis=0)).round(3).tolist())
+def _out_of_fold_temperatures(
+    data: Path, folds: Sequence[Path], config: TrainConfig
+) -> tuple[float, ...]:
+    """From what each network says of the patients it was tested on, all together."""
+    stored, truths = [], []
+    for info in map(read_bundle, folds):
+        model = build_unet(info.unet)
+        fill_weights(model, info.weights)
+        cases = [
+            pack(case, data / ".packed")
+            for case in find_cases(data)
+            if case.name in info.cases["test"]
+        ]
+        stored += _predicted(model, cases, config)
+        truths += [regions_of(np.asarray(case.labels)) for case in cases]
+    return temperatures(stored, truths)
 
 
 def _predicted(
