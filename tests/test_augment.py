@@ -138,6 +138,24 @@ def test_a_quarter_turn_moves_every_voxel_of_scans_and_truth_to_its_place() -> N
     np.testing.assert_array_equal(regions[..., 2], np.rot90(box.labels) == 4)
 
 
+def test_what_is_done_to_one_of_a_batch_is_done_to_no_other() -> None:
+    turned = matrix([0, 1, 0], [-1, 0, 0], [0, 0, 1])
+    larger = matrix([0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5])
+    *_, box = changed()
+    boxes = [
+        box,
+        replace(box, matrix=turned, blurred=(1, 0.8)),
+        replace(box, z_powers=3 * HUNDREDTHS, coarsened=True),
+        replace(box, matrix=larger, labels=np.full_like(box.labels, 4)),
+        replace(box, blurred=(3, 0.5), images=box.images[::-1]),
+    ]
+    together = map(ops.convert_to_numpy, samples(boxes))
+    alone = zip(*(samples([one]) for one in boxes), strict=True)
+    for batch, singles in zip(together, alone, strict=True):
+        for sample, single in zip(batch, singles, strict=True):
+            np.testing.assert_allclose(sample, ops.convert_to_numpy(single)[0], atol=1e-5)
+
+
 def test_what_lies_beyond_a_box_is_empty() -> None:
     images, regions, box = changed(matrix=matrix([2, 0, 0], [0, 2, 0], [0, 0, 2]))
     # the centre of 6 voxels is 2.5: the first voxel comes from 2.5 - 2 * 2.5 = -2.5

@@ -57,9 +57,13 @@ def on(_: Stream) -> Iterator[None]:
 
 
 class Mode:
-    def __enter__(self) -> None: ...
+    on = False
 
-    def __exit__(self, *_: object) -> None: ...
+    def __enter__(self) -> None:
+        Mode.on = True
+
+    def __exit__(self, *_: object) -> None:
+        Mode.on = False
 
 
 @pytest.fixture
@@ -97,6 +101,7 @@ def test_a_step_is_recorded_once_a_shape_and_sees_every_batch(cuda_graph: Module
         def add() -> None:
             total[0] += (scans * regions).sum()
 
+        assert Mode.on == (Graph.recording is not None)  # while it records, numbers are filled in
         runs.append("recorded" if Graph.recording else "run")
         Graph.recording.asked.append(add) if Graph.recording else add()
         return total

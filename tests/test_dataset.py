@@ -197,6 +197,19 @@ def empty_head() -> Packed:
     return Packed(images, np.zeros((100, 100, 80), np.uint8), np.array([[-2.0] * 4, [4.0] * 4]))
 
 
+def test_voxels_to_centre_a_sample_on_lie_in_each_part_of_the_tumour() -> None:
+    head = empty_head()
+    assert head.parts == []
+    head = empty_head()
+    head.labels[60:80, 50:60, 40:50], head.labels[62:70, 52:58, 42:48] = 2, 4
+    oedema, enhancing = head.parts
+    assert {head.labels[i, j, k] for i, j, k in oedema.tolist()} == {2}
+    # every second of 8, 6 and 6 along the axes
+    assert sorted(enhancing.tolist()) == [
+        [i, j, k] for i in range(62, 70, 2) for j in range(52, 58, 2) for k in range(42, 48, 2)
+    ]
+
+
 def test_a_fifth_of_the_patients_of_whom_there_are_only_cubes_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,8 @@ def test_doubt_is_measured(data: Path) -> None:
     calibration = pooled(scores, {})["calibration"]["WT"]
     assert calibration["error"] == pytest.approx(0.4, abs=0.005)
     assert calibration["frequency"][6] == 1
+    # of 1 mL half is sure, and 1 mL is added to both
+    assert scores[FIRST]["regions"]["WT"]["spread"] == pytest.approx(np.log(2 / 1.5), abs=1e-4)
 
 
 def test_a_blinded_network_sees_nothing_of_one_scan() -> None:
