@@ -162,7 +162,8 @@ patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over al
 The interval beside a volume comes from the errors on all {known.cases} patients no training step saw, in units of the network's
 doubt about each (how much volume is possible, and how much all but sure; split conformal prediction): the true volume of a comparable patient lies within it with a probability of
 at least {known.coverage:.0%}. By the errors of the others it lay there for {inside} of the {known.cases}. A predicted 20 mL means {ranges(0.25)} for a patient
-who is less in doubt than three of four, and {ranges(0.75)} for one who is more so."""  # noqa: E501
+who is less in doubt than three of four, and {ranges(0.75)} for one who is more so. How doubt is measured was settled on the same
+patients, and each fold has temperatures of its own: new patients may lie within a little less often than promised."""  # noqa: E501
 
 
 def _doubt_of_patches(metrics: dict[str, Any]) -> str:
