@@ -77,6 +77,17 @@ class Reliability:
         low, high = ((volume_ml + OFFSET_ML) * f - OFFSET_ML for f in (1 / factor, factor))
         return max(0.0, low), high
 
+    def volume_intervals_ml(
+        self, volumes_ml: Mapping[Region, float], spreads: Mapping[Region, float]
+    ) -> dict[Region, tuple[float, float]]:
+        """The same of every region; none reaches above that of the region around it."""
+        intervals, most = {}, math.inf
+        for region in Region:
+            low, high = self.volume_interval_ml(region, volumes_ml[region], spreads[region])
+            most = min(most, high)
+            intervals[region] = min(low, most), most
+        return intervals
+
     def expected_dice(self, region: Region, spread: float) -> DiceRange:
         """How well the mask of a region fits, if it is in doubt by `spread`, and how ill it may."""
         errors = self.dice_errors[region]
@@ -127,8 +138,10 @@ def covered(cases: Sequence[Mapping[str, Any]]) -> dict[Region, int]:
     found = dict.fromkeys(Region, 0)
     for number, case in enumerate(cases):
         others = reliability([*cases[:number], *cases[number + 1 :]])
-        for region in Region:
-            s = case["regions"][region.name]
-            low, high = others.volume_interval_ml(region, s["predicted_ml"], s["spread"])
-            found[region] += low <= s["reference_ml"] <= high
+        scores = {region: case["regions"][region.name] for region in Region}
+        predicted_ml, spreads = (
+            {region: s[key] for region, s in scores.items()} for key in ("predicted_ml", "spread")
+        )
+        for region, (low, high) in others.volume_intervals_ml(predicted_ml, spreads).items():
+            found[region] += low <= scores[region]["reference_ml"] <= high
     return found

@@ -251,15 +251,15 @@ def test_each_region_is_compared_with_the_same_region_of_the_cohort(
 def test_the_likely_range_stands_beside_the_models_numbers_and_no_others(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # nine patients whose volumes were off by factors up to 2, 3 and 4
-    errors = {region: [0.1] * 8 + [np.log(n)] for n, region in enumerate(Region, 2)}
+    # nine patients whose volumes were off by factors up to 4, 3 and 2
+    errors = {r: [0.1] * 8 + [np.log(n)] for n, r in zip((4, 3, 2), Region, strict=True)}
     known = Reliability(errors, dict.fromkeys(Region, [0.05] * 8 + [0.2]))
     # as much in doubt as they were: by 0.5 and the half that is always added
     monkeypatch.setattr(findings, "volume_spreads", lambda _: dict.fromkeys(Region, 0.5))
     monkeypatch.setattr(findings, "shipped_reliability", lambda: known)
     app = opened(visit)
-    # (4.5 + 1) / 2 - 1 = 1.75 and (4.5 + 1) * 2 - 1 = 10; of the other two 4 mL
-    expected = ["likely 2 to 10 mL", "likely 1 to 14 mL", "likely 0 to 19 mL"]
+    # (4.5 + 1) / 4 - 1 = 0.375 and (4.5 + 1) * 4 - 1 = 21; of the other two 4 mL
+    expected = ["likely 0 to 21 mL", "likely 1 to 14 mL", "likely 1.5 to 9.0 mL"]
     assert [m.delta for m in app.metric] == expected
     assert "on 9 patients the network never saw" in written(app)
     assert written(app).count("0.95 (0.80 to 0.95)") == 3

@@ -87,6 +87,17 @@ def test_who_is_doubted_gets_a_wider_interval_and_less_dice() -> None:
     assert found.expected_dice(Region.TC, 99) == (0, 0, 0)
 
 
+def test_no_region_may_be_larger_than_the_one_around_it() -> None:
+    # off by 2 where the doubt is 1, and by 8 where it is 3, as of the core
+    found = reliability([case(9, 19, 0.8)] * 9)
+    volumes_ml = dict(zip(Region, (19, 9, 7), strict=True))
+    spreads = dict(zip(Region, (USUAL, 2.5, USUAL), strict=True))
+    intervals_ml = found.volume_intervals_ml(volumes_ml, spreads)
+    assert intervals_ml[Region.WT] == pytest.approx((9, 39))
+    assert intervals_ml[Region.TC] == pytest.approx((0.25, 39))  # not 79
+    assert intervals_ml[Region.ET] == pytest.approx((3, 15))
+
+
 def test_how_many_lie_within_is_told_by_the_errors_of_the_others() -> None:
     cases = [case(9, 9, 0.9)] * 9 + [case(9, 19, 0.5)]
     # nine others promise at most their largest error: none, to the tenth who has one

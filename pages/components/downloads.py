@@ -139,9 +139,8 @@ def _notes(result: Result, typed_text: str) -> ReportNotes:
     known = shipped_reliability()
     if result.own is not None:
         return ReportNotes(typed_text)
-    found = region_volumes_ml(result.segmentation.labels, result.segmentation.grid).items()
-    spreads = volume_spreads(result.segmentation)
-    intervals_ml = {r: known.volume_interval_ml(r, ml, spreads[r]) for r, ml in found}
+    found = region_volumes_ml(result.segmentation.labels, result.segmentation.grid)
+    intervals_ml = known.volume_intervals_ml(found, volume_spreads(result.segmentation))
     return ReportNotes(typed_text, intervals_ml, known.coverage)
 
 

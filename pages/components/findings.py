@@ -147,15 +147,15 @@ def _beside(visit: Visit) -> tuple[tuple[str, ...], Callable[[Region, float], tu
     if visit.edits != NO_EDITS:
         before = _models_ml(visit)
         return ("Model's own",), lambda region, _: (millilitres(before[region]),)
-    known, spreads = shipped_reliability(), spreads_of(visit)
-    return ("Likely", "Expected Dice"), lambda region, ml: (
-        _range(visit, region, ml),
+    known, spreads = shipped_reliability(), _spreads(visit)
+    return ("Likely", "Expected Dice"), lambda region, _: (
+        _range(visit, region),
         "{:.2f} ({:.2f} to {:.2f})".format(*known.expected_dice(region, spreads[region])),
     )
 
 
-def spreads_of(visit: Visit) -> dict[Region, float]:
-    """How much of each region the model doubts; the reader's edits change nothing about it."""
+def _spreads(visit: Visit) -> dict[Region, float]:
+    """How much of each region the model doubts."""
     model = visit.segmentation
     return memo(("spreads",), lambda: volume_spreads(model)) if model else {}
 
@@ -168,9 +168,10 @@ def _models_ml(visit: Visit) -> dict[Region, float]:
     return memo(("model's volumes",), lambda: region_volumes_ml(model.labels, model.grid))
 
 
-def _range(visit: Visit, region: Region, volume_ml: float) -> str:
-    spread = spreads_of(visit)[region]
-    low, high = shipped_reliability().volume_interval_ml(region, volume_ml, spread)
+def _range(visit: Visit, region: Region) -> str:
+    """Between what a volume of the model's own mask probably lies."""
+    known = shipped_reliability()
+    low, high = known.volume_intervals_ml(_models_ml(visit), _spreads(visit))[region]
     return f"{low:.0f} to {high:.0f} mL" if high >= WHOLE_ML else f"{low:.1f} to {high:.1f} mL"
 
 
@@ -182,7 +183,7 @@ def _below(visit: Visit, region: Region, volume_ml: float) -> str:
     if visit.edits != NO_EDITS:
         change_ml = volume_ml - _models_ml(visit)[region]
         return f"{change_ml:+.1f} mL by you" if change_ml else "unchanged"
-    return f"likely {_range(visit, region, volume_ml)}"
+    return f"likely {_range(visit, region)}"
 
 
 def _where_from(visit: Visit) -> str:
