@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from model.predict import Network
 from model.reliability import Reliability
-from pages.components import correct, findings
+from pages.components import correct, downloads, findings
 from pages.components import engine as engine_module
 from pages.components.session import Visit
 from utils.cohort import PERCENTS, Cohort
@@ -28,6 +28,7 @@ from utils.labels import Label, Region
 from utils.nifti import write_labels
 from utils.postprocess import labels_and_specks
 from utils.segmentation import CERTAIN, Provenance, Segmentation
+from utils.sidecar import Result
 from utils.study import Modality, Study
 from utils.volume import Volume
 
@@ -263,6 +264,12 @@ def test_the_likely_range_stands_beside_the_models_numbers_and_no_others(
     assert [m.delta for m in app.metric] == expected
     assert "on 9 patients the network never saw" in written(app)
     assert written(app).count("0.95 (0.80 to 0.95)") == 3
+    monkeypatch.setattr(downloads, "shipped_reliability", lambda: known)
+    monkeypatch.setattr(downloads, "volume_spreads", lambda _: dict.fromkeys(Region, 0.5))
+    assert visit.segmentation is not None
+    result = Result(visit.intake.study, visit.segmentation, visit.intake.sha256, b"")
+    printed = downloads._notes(result, "").intervals_ml.values()
+    assert [*printed] == [pytest.approx(ml) for ml in ((0.375, 21), (2 / 3, 14), (1.5, 9))]
     press(app, "remove_WT_1")
     assert app.metric[0].delta == "-4.0 mL by you"
     assert "never saw" not in written(app)
