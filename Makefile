@@ -5,7 +5,7 @@ DATA ?= data
 OUT ?= runs/brats-unet
 SHARED := ../shared/data
 
-.PHONY: run test check train evaluate bench bench-viewer screenshot data clean
+.PHONY: run test check train calibrate evaluate bench bench-viewer screenshot data clean
 
 run: .venv/app            ## serve the app at http://localhost:8501
 	$(BIN)/streamlit run app.py
@@ -24,6 +24,9 @@ train: .venv/train data   ## train on the BraTS cases in DATA, resumable; OUT be
 	KERAS_BACKEND=$${KERAS_BACKEND:-torch} MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 \
 	MALLOC_TOP_PAD_=268435456 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
 	$(BIN)/python -m model.train $(DATA) $(OUT) $(ARGS)
+
+calibrate: .venv/app data ## settle what the doubt of the networks is worth, once all folds are trained
+	$(BIN)/python -m model.calibrate $(DATA) $(ARGS)
 
 evaluate: .venv/app data  ## measure the shipped model on the cases it never saw
 	$(BIN)/python -m model.evaluate $(DATA) $(ARGS)

@@ -26,7 +26,7 @@ CONFIG, WEIGHTS, METRICS = "config.json", "unet.weights.h5", "metrics.json"
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known about a model without loading it.
+    """What is known about a network without loading it.
 
     Attributes
     ----------
@@ -75,6 +75,13 @@ def save_bundle(
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
+def set_temperatures(folder: Path, temperatures: Sequence[float]) -> None:
+    """Change what a model folder's logits are divided by; `model.calibrate` settles it."""
+    config = json.loads((folder / CONFIG).read_text())
+    config["temperatures"] = list(temperatures)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
 def read_bundle(folder: Path) -> ModelInfo:
     """Read and verify a model folder; the weights are hashed, not opened.
 
@@ -104,17 +111,44 @@ def read_bundle(folder: Path) -> ModelInfo:
     )
 
 
-def require_measured(info: ModelInfo) -> None:
-    """Refuse a model whose figures, if it has any, are of other weights.
+def folds_of(folder: Path) -> list[Path]:
+    """The folds of a model folder: the same recipe, each trained without some of the patients."""
+    return sorted(folder.glob("fold*"))
+
+
+def read_members(folder: Path) -> list[ModelInfo]:
+    """Read and verify all networks of a model folder: its own, and those of its folds.
+
+    Raises
+    ------
+    ModelError
+        As `read_bundle`.
+    """
+    return [read_bundle(member) for member in (folder, *folds_of(folder))]
+
+
+def joint_sha256(members: Sequence[ModelInfo]) -> str:
+    """One hash for all weights of a model folder.
+
+    Of a single network its own; of several the SHA-256 of their hashes, as hexadecimal text, a line
+    each.
+    """
+    if len(members) == 1:
+        return members[0].sha256
+    return hashlib.sha256("".join(f"{m.sha256}\n" for m in members).encode()).hexdigest()
+
+
+def require_measured(folder: Path, sha256: str) -> None:
+    """Refuse a model folder whose figures, if it has any, are of other weights.
 
     Raises
     ------
     ModelError
         If so: its masks would not be as good as the reader is told.
     """
-    figures = info.weights.with_name(METRICS)
-    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != info.sha256:
-        raise _broken(info.weights.parent, f"holds other weights than {METRICS} was measured on")
+    figures = folder / METRICS
+    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != sha256:
+        raise _broken(folder, f"holds other weights than {METRICS} was measured on")
 
 
 def load_model(info: ModelInfo) -> "keras.Model":

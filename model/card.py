@@ -1,13 +1,14 @@
 """The model card and its plots, generated from a model folder so that they cannot disagree."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from model.bundle import METRICS, ModelInfo, read_bundle
+from model.bundle import METRICS, ModelInfo, joint_sha256, read_members
 from model.reliability import covered, reliability, unseen_cases
 from utils.errors import ModelError
 from utils.labels import Region
@@ -21,18 +22,18 @@ SEED_CLAIMS = {"pixel_accuracy": 0.9864, "four_class_dice": 0.9764}
 
 def write_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
-    info = read_bundle(folder)
+    members = read_members(folder)
     metrics = json.loads((folder / METRICS).read_text())
-    if metrics["weights_sha256"] != info.sha256:
+    if metrics["weights_sha256"] != joint_sha256(members):
         raise ModelError(f"The figures in {folder} are of other weights. Run the evaluation again.")
     _plot_dice(metrics, folder / DICE_PLOT)
     _plot_volumes(metrics, folder / VOLUME_PLOT)
     _plot_calibration(metrics, folder / CALIBRATION_PLOT)
-    (folder / CARD).write_text(_text(info, metrics))
+    (folder / CARD).write_text(_text(members, metrics))
 
 
-def _text(info: ModelInfo, metrics: dict[str, Any]) -> str:
-    tested = len(metrics["cases"])
+def _text(members: Sequence[ModelInfo], metrics: dict[str, Any]) -> str:
+    info, tested = members[0], len(metrics["cases"])
     return f"""# Model card: {info.name}
 
 **For research only. Not a medical device. Do not base a decision about a patient on it.**
@@ -42,7 +43,7 @@ def _text(info: ModelInfo, metrics: dict[str, Any]) -> str:
 A 3-D U-Net ({info.unet.width} filters at half resolution, {info.unet.depth} levels below) that reads
 four co-registered, skull-stripped MRI scans (FLAIR, T1, T1ce, T2; 1 mm, MinMax-scaled, then standardised over the brain)
 and gives each voxel the probability of three nested regions: whole tumour (WT), tumour core (TC),
-enhancing tumour (ET). The mean over the head and its mirror image counts. Weights SHA-256 `{info.sha256}`.
+enhancing tumour (ET). {_averaging(members)}
 
 **Intended use:** measuring and viewing gliomas before treatment, in research. **Not for** scans after
 surgery or radiotherapy, children, metastases, meningiomas, scans with the skull, other sequences,
@@ -70,6 +71,7 @@ Measured per patient on the {tested} test patients, by the code path the app run
 The median says what to expect of a usual case, the worst cases below what can happen. The threshold, the smallest speck and
 what is averaged were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11, 14 and 20), so unseen ones may do slightly worse.
 
+{_averaged(metrics)}
 {_worst(metrics)}
 {_second_set(metrics)}
 
@@ -104,6 +106,39 @@ never finds a tumour. They stand here for comparison only.
 - Enhancement of less than {ENHANCING_ML:g} mL in all is called core, for most who would have so little have none; a smallest size of 0 in *Correct* shows it.
 - Anything but aligned, skull-stripped scans in the right slots lies outside what it was trained on; the app checks and asks, it cannot know.
 """  # noqa: E501  # a paragraph of Markdown is one line
+
+
+def _averaging(members: Sequence[ModelInfo]) -> str:
+    """What answers together, and the hash that stands for it."""
+    if len(members) == 1:
+        return f"""The mean over the head and its mirror image counts. Weights SHA-256 `{members[0].sha256}`."""  # noqa: E501
+    hashes = "\n".join(f"    {member.sha256}  {member.name}" for member in members)
+    return f"""The mean of {len(members)} such networks counts, trained in the same way, one on all patients and the
+others without a fifth of them each; every second one is shown the head's mirror image. SHA-256 of their weights:
+
+{hashes}
+
+and of these {len(members)} hashes, a line each, which every record names: `{joint_sha256(members)}`."""  # noqa: E501
+
+
+def _averaged(metrics: dict[str, Any]) -> str:
+    """What the mean of networks gives where that can be known."""
+    if not (found := metrics.get("averaged")):
+        return ""
+    lines = [
+        "| Patient | networks | WT alone, together | TC | ET |",
+        "|---|---|---|---|---|",
+    ]
+    for name, case in found.items():
+        cells = (f"{case['alone'][r.name]:.3f}, {case['together'][r.name]:.3f}" for r in Region)
+        lines.append(f"| {name} | {case['networks']} | {' | '.join(cells)} |")
+    table = "\n".join(lines)
+    return f"""These are figures of single networks, each of them asked about the head and its mirror image. The mean of {len(metrics["measured"]) + 1} networks,
+which the app shows, cannot be measured on these patients, for most of its networks learnt from them. Where several did not, Dice of each alone
+(their average) and of their mean:
+
+{table}
+"""  # noqa: E501
 
 
 def _second_set(metrics: dict[str, Any]) -> str:
@@ -153,8 +188,8 @@ def _doubt(info: ModelInfo, metrics: dict[str, Any]) -> str:
     fitted = f"fitted on the {len(metrics['validation'])} validation patients"
     if len(metrics["measured"]) > 1:
         fitted = (
-            "fitted on what each fold says of the patients it left out (a fold's own, by which the "
-            "figures are measured, on its validation patients)"
+            "fitted on what the folds say of the patients they left out (those of a fold, by which "
+            "the figures are measured, on what the others say)"
         )
     return f"""Probabilities are calibrated by one temperature a region ({hot}), {fitted}. Expected calibration error on the test
 patients: {doubted} over voxels said to be 10 to 90 % probable, {errors} over all that are neither 0 nor 1.{_doubt_of_patches(metrics)}
@@ -163,7 +198,7 @@ The interval beside a volume comes from the errors on all {known.cases} patients
 doubt about each (how much volume is possible, and how much all but sure; split conformal prediction): the true volume of a comparable patient lies within it with a probability of
 at least {known.coverage:.0%}. By the errors of the others it lay there for {inside} of the {known.cases}. A predicted 20 mL means {ranges(0.25)} for a patient
 who is less in doubt than three of four, and {ranges(0.75)} for one who is more so. How doubt is measured was settled on the same
-patients, and each fold has temperatures of its own: new patients may lie within a little less often than promised."""  # noqa: E501
+patients: new ones may lie within a little less often than promised."""  # noqa: E501
 
 
 def _doubt_of_patches(metrics: dict[str, Any]) -> str:

@@ -150,6 +150,24 @@ def find_cases(folder: Path) -> list[Case]:
     return cases
 
 
+def named_cases(folder: Path, names: Sequence[str]) -> list[Case]:
+    """The cases of these names below `folder`, in their order.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or no name was given.
+    """
+    cases = {case.name: case for case in find_cases(folder)}
+    absent = [name for name in names if name not in cases]
+    if absent or not names:
+        raise UserError(
+            f"{folder} lacks {', '.join(absent) or 'cases that the network never saw'}; the "
+            "figures need every case of the set."
+        )
+    return [cases[name] for name in names]
+
+
 def label_coding(case: str) -> LabelCoding:
     """The coding of the release that a case's name belongs to.
 

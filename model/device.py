@@ -35,7 +35,7 @@ def precision() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether what training runs on multiplies bfloat16; emulated, it is slower than float32."""
+    """Whether what the backend runs on multiplies bfloat16; emulated, it is slower than float32."""
     match keras.backend.backend():
         case "torch":
             import torch
@@ -47,6 +47,10 @@ def has_bfloat16() -> bool:
             import jax
 
             return has_gpu() and float(jax.devices()[0].compute_capability) >= 8
+        case "openvino":
+            import openvino
+
+            return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         case _:
             return False
 
@@ -73,5 +77,7 @@ def replayed(step: F) -> F:
 
 
 def backend_and_device() -> str:
-    """What the provenance calls the runtime, e.g. ``"openvino on CPU"``."""
-    return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"
+    """What the provenance calls the runtime, e.g. ``"openvino on CPU, bfloat16"``."""
+    backend = keras.backend.backend()
+    rounded = ", bfloat16" if backend == "openvino" and has_bfloat16() else ""
+    return f"{backend} on {'GPU' if has_gpu() else 'CPU'}{rounded}"

@@ -19,18 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, read_bundle
+from model.bundle import METRICS, folds_of, joint_sha256, read_bundle, read_members
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
-from model.dataset import Case, cube_patients, find_cases, read_cubes, split, unseen
+from model.dataset import Case, cube_patients, find_cases, named_cases, read_cubes, split, unseen
 from model.predict import (
     DEFAULT_MODEL,
     EXIT_REFUSED,
     Network,
     load_network,
+    load_together,
     region_probabilities,
     segment,
 )
+from model.runtime import Run
 from utils.doubt import volume_spreads
 from utils.errors import UserError
 from utils.grid import Grid
@@ -49,6 +51,7 @@ SUMMARISED = (
 )  # fmt: skip
 RESAMPLES = 10_000
 PATCH = (64, 64, 40)  # what a lesion cube fits into
+LEAST_AVERAGED = 2  # networks that make a mean
 
 Scores = dict[str, Any]
 """What is known about one case, as plain numbers."""
@@ -181,12 +184,16 @@ def without(network: Network, modality: Modality) -> Network:
     """The same network, blind to one scan: how it bears what the app would not let it be given."""
     channel = list(Modality).index(modality)
 
-    def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        blinded = tensor.copy()
-        blinded[..., channel] = 0
-        return network.run(blinded)
+    def blind(run: Run) -> Run:
+        def blinded(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+            seen = tensor.copy()
+            seen[..., channel] = 0
+            return run(seen)
 
-    return replace(network, run=run)
+        return blinded
+
+    mirrored = network.mirrored and blind(network.mirrored)
+    return replace(network, run=blind(network.run), mirrored=mirrored)
 
 
 def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -237,11 +244,6 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def folds_of(folder: Path) -> list[Path]:
-    """The networks whose figures stand for those of a model folder."""
-    return sorted(folder.glob("fold*")) or [folder]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of BraTS cases")
@@ -250,13 +252,14 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true", help="print the scores, write nothing")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folds = folds_of(arguments.model)
+    folds = folds_of(arguments.model) or [arguments.model]
     try:
         tested = _measured(arguments.data, folds, arguments.set)
         writes = arguments.set == "test" and not arguments.dry
         validated = _measured(arguments.data, folds, "validation") if writes else {}
         blinded = _dice_without(arguments.data, folds) if writes else {}
         patches = _patches(arguments.data, folds) if writes else {}
+        meant = averaged(arguments.data, folds) if writes else {}
         checked = input_check(find_cases(arguments.data)) if writes else {}
     except UserError as error:
         sys.stderr.write(f"{error}\n")
@@ -264,7 +267,8 @@ def main() -> int:
     metrics = pooled(tested, validated)
     LOG.info(json.dumps(metrics["summary"], indent=1))
     if writes:
-        further = {"without": blinded, "patches": patches, "input_check": checked}
+        further = {"without": blinded, "patches": patches, "averaged": meant}
+        further["input_check"] = checked
         _write(arguments.model, folds, metrics | further)
     return 0
 
@@ -278,7 +282,7 @@ def _measured(
         network = load_network(fold)
         if blind_to is not None:
             network = without(network, blind_to)
-        found |= evaluate(_named(data, read_bundle(fold).cases[part]), network)
+        found |= evaluate(named_cases(data, read_bundle(fold).cases[part]), network)
     return found
 
 
@@ -288,8 +292,42 @@ def _dice_without(data: Path, folds: Sequence[Path]) -> Scores:
     for modality in Modality:
         cases = _measured(data, folds, "test", modality).values()
         blind = {r.name: [case["regions"][r.name]["dice"] for case in cases] for r in Region}
-        found[modality.name] = {name: round(float(np.mean(d)), 4) for name, d in blind.items()}
+        found[modality.name] = _rounded({name: np.mean(d) for name, d in blind.items()})
     return found
+
+
+def averaged(data: Path, folds: Sequence[Path]) -> dict[str, Scores]:
+    """What the mean of several networks gives on patients whom none of them learnt from.
+
+    Returns
+    -------
+    dict
+        By case, of those that two folds or more did not train on: ``networks``, how many these are;
+        Dice of each region by each of them ``alone``, on average, and by all ``together``.
+    """
+    infos = [read_bundle(fold) for fold in folds]
+    found = {}
+    for case in find_cases(data):
+        blind = [info for info in infos if case.name not in info.cases["train"]]
+        if len(blind) < LEAST_AVERAGED:
+            continue
+        alone = [load_together([info]) for info in blind]
+        study, truth = case.read()
+
+        def scored(network: Network) -> dict[str, float]:
+            labels = segment(study, network).labels  # noqa: B023  # called within this round
+            return {r.name: dice(r.mask(labels), r.mask(truth)) for r in Region}  # noqa: B023
+
+        found[case.name] = {
+            "networks": len(blind),
+            "alone": _rounded(_means([scored(network) for network in alone])),
+            "together": _rounded(scored(load_together(blind))),
+        }
+    return found
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in values.items()}
 
 
 def _patches(data: Path, folds: Sequence[Path]) -> Scores:
@@ -310,22 +348,11 @@ def _patches(data: Path, folds: Sequence[Path]) -> Scores:
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
     papers = {
-        "weights_sha256": read_bundle(folder).sha256,
+        "weights_sha256": joint_sha256(read_members(folder)),
         "measured": {fold.name: read_bundle(fold).sha256 for fold in folds},
     }
     (folder / METRICS).write_text(json.dumps(papers | metrics, indent=1) + "\n")
     write_card(folder)
-
-
-def _named(data: Path, names: Sequence[str]) -> list[Case]:
-    cases = {case.name: case for case in find_cases(data)}
-    absent = [name for name in names if name not in cases]
-    if absent or not names:
-        raise UserError(
-            f"{data} lacks {', '.join(absent) or 'cases that the network never saw'}; the figures "
-            "need every case of the set."
-        )
-    return [cases[name] for name in names]
 
 
 if __name__ == "__main__":

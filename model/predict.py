@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import load_model, read_bundle, require_measured
-from model.runtime import choose_backend, runner
+from model.bundle import ModelInfo, joint_sha256, load_model, read_members, require_measured
+from model.runtime import Run, choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
 from utils.labels import Region
@@ -28,7 +28,7 @@ from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
 from utils.postprocess import labels_and_specks, steps_taken
-from utils.preprocess import preprocess, standardised
+from utils.preprocess import preprocess, standardise
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
 
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
-STEPS = (
-    "each scan standardised over the brain",
-    "probabilities are the mean over the head and its mirror image",
-)
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 
 Progress = Callable[[float], None]
@@ -47,7 +43,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network and what to write into the provenance about it.
+    """Loaded networks that answer together, and what to write into the provenance about them.
 
     Attributes
     ----------
@@ -58,15 +54,32 @@ class Network:
     model_id, weights_sha256, runtime : str
         See `utils.segmentation.Provenance`.
     standardised : bool
-        Whether it is given z-scores over the brain instead of MinMax-scaled scans.
+        Whether they are given z-scores over the brain instead of MinMax-scaled scans.
+    mirrored : callable, optional
+        What is asked about the head's mirror image, if not `run`.
+    networks : int
+        How many have a part in the answer.
     """
 
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    run: Run
     window: tuple[int, int, int]
     model_id: str
     weights_sha256: str
     runtime: str
     standardised: bool = False
+    mirrored: Run | None = None
+    networks: int = 1
+
+    @property
+    def steps(self) -> tuple[str, str]:
+        """What is done to the scans and with the answers, for the provenance."""
+        looked = "the head and its mirror image"
+        if self.networks > 1:
+            looked = f"{self.networks} networks, half of them shown the head's mirror image"
+        return (
+            "each scan standardised over the brain",
+            f"probabilities are the mean over {looked}",
+        )
 
 
 def segment(
@@ -106,7 +119,7 @@ def segment(
         network.weights_sha256,
         network.runtime,
         round(time.perf_counter() - started, 2),
-        (*placement.steps, *STEPS, *steps_taken(specks_ml)),
+        (*placement.steps, *network.steps, *steps_taken(specks_ml)),
         tuple(n.text for n in notices),
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
@@ -116,37 +129,44 @@ def segment(
 def region_probabilities(
     tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
 ) -> NDArray[np.uint8]:
-    """Run the network on a whole head and on its mirror image, left to right.
+    """Run the networks on a whole head and on its mirror image, left to right.
 
     Parameters
     ----------
     tensor : (i, j, k, 4) float32 array
-        From `utils.preprocess.preprocess`; no smaller than the network's window.
+        From `utils.preprocess.preprocess`; no smaller than the network's window. It is
+        overwritten: of a head there is one copy at a time.
 
     Returns
     -------
     (i, j, k, 3) uint8 array
         Probability of each region, times ``CERTAIN``.
     """
-    scans = standardised(tensor) if network.standardised else tensor
-    found = _window_mean(scans, network, lambda s: progress(0.2 + 0.3 * s))
-    found += _window_mean(scans[::-1], network, lambda s: progress(0.5 + 0.3 * s))[::-1]
-    found /= 2
+    if network.standardised:
+        standardise(tensor)
+    run, mirrored, window = network.run, network.mirrored or network.run, network.window
+    found = _window_mean(tensor, run, window, lambda s: progress(0.2 + 0.3 * s))
+    tensor[:] = tensor[::-1].copy()
+    seen_mirrored = _window_mean(tensor, mirrored, window, lambda s: progress(0.5 + 0.3 * s))
+    mean = found + seen_mirrored[::-1]
+    mean *= CERTAIN / 2  # in place: each array of this size is 50 MB, and a page fault every 4 KB
+    np.rint(mean, out=mean).clip(0, CERTAIN, out=mean)
     progress(0.8)
-    stored: NDArray[np.uint8] = np.rint(found * CERTAIN).astype(np.uint8)
-    return stored
+    return mean.astype(np.uint8)
 
 
 def _window_mean(
-    tensor: NDArray[np.float32], network: Network, progress: Progress
+    tensor: NDArray[np.float32], run: Run, window: tuple[int, int, int], progress: Progress
 ) -> NDArray[np.float32]:
     """Mean over overlapping windows of each region's probability; most heads fit into one."""
+    if tensor.shape[:3] == window:
+        return _probabilities(tensor, run)
     total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
     count = np.zeros((*tensor.shape[:3], 1), np.float32)
-    windows = list(product(*map(_starts, tensor.shape[:3], network.window)))
+    windows = list(product(*map(_starts, tensor.shape[:3], window)))
     for number, corner in enumerate(windows, 1):
-        box = tuple(slice(c, c + n) for c, n in zip(corner, network.window, strict=True))
-        total[box] += _probabilities(tensor[box], network)
+        box = tuple(slice(c, c + n) for c, n in zip(corner, window, strict=True))
+        total[box] += _probabilities(tensor[box], run)
         count[box] += 1
         progress(number / len(windows))
     total /= count
@@ -158,19 +178,33 @@ def load_network(
 ) -> Network:
     """Verify and load a model folder; the first call takes seconds, for it imports the backend.
 
-    It may be given another `window` than it is configured for.
+    Its own network and its folds' answer together. They may be given another `window` than they
+    are configured for.
 
     Raises
     ------
     ModelError
         If the folder is damaged or the network cannot run on this machine.
     """
-    info = read_bundle(folder)
-    require_measured(info)
+    members = read_members(folder)
+    require_measured(folder, joint_sha256(members))
+    return load_together(members, window)
+
+
+def load_together(
+    members: Sequence[ModelInfo], window: tuple[int, int, int] | None = None
+) -> Network:
+    """Load networks whose mean counts; the first gives the name.
+
+    Raises
+    ------
+    ModelError
+        If they cannot run on this machine.
+    """
     try:
         choose_backend()
-        model, window = load_model(info), window or info.training.window
-        return as_network(model, window, info.name, info.sha256)
+        models, window = map(load_model, members), window or members[0].training.window
+        return as_network([*models], window, members[0].name, joint_sha256(members))
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
@@ -179,22 +213,28 @@ def load_network(
 
 
 def as_network(
-    model: "keras.Model",
+    models: Sequence["keras.Model"],
     window: tuple[int, int, int],
     model_id: str = "",
     weights_sha256: str = "",
 ) -> Network:
-    """Wrap a Keras model, trained or still in training, as what `segment` runs."""
-    from model.device import backend_and_device  # Keras, like the model itself: seconds to import
+    """Wrap Keras models, trained or still in training, as what `segment` runs.
 
-    run = runner(model, window)
+    Every second one is asked about the mirror image, a single one about both.
+    """
+    # Keras, like the models themselves: seconds to import
+    from model.device import backend_and_device
+    from model.unet import mean_of
+
     return Network(
-        run,
+        runner(mean_of(models[::2]), window),
         window,
         model_id,
         weights_sha256,
         backend_and_device(),
         standardised=True,
+        mirrored=runner(mean_of(models[1::2]), window) if len(models) > 1 else None,
+        networks=len(models),
     )
 
 
@@ -204,10 +244,10 @@ def _starts(size: int, window: int) -> list[int]:
     return [round(n * (size - window) / max(1, number - 1)) for n in range(number)]
 
 
-def _probabilities(tensor: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
-    """One run of the network, checked: what it returns is never trusted blindly."""
+def _probabilities(tensor: NDArray[np.float32], run: Run) -> NDArray[np.float32]:
+    """One run of a network, checked: what it returns is never trusted blindly."""
     try:
-        out = network.run(np.ascontiguousarray(tensor))
+        out = run(np.ascontiguousarray(tensor))
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not run on this machine ({type(error).__name__}); nothing was "
@@ -218,7 +258,7 @@ def _probabilities(tensor: NDArray[np.float32], network: Network) -> NDArray[np.
             "The network returned something that is not a segmentation; nothing is shown. "
             "Reinstall the packages and restore the model folder from the repository."
         )
-    return np.clip(out, 0, 1)
+    return out
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # Linux, and Windows' Linux
-
-SETTINGS = {
-    "PERFORMANCE_HINT": "LATENCY",  # one study at a time, on all cores
-    "INFERENCE_PRECISION_HINT": "f32",  # where a CPU has bfloat16, the plugin would round to it
-    "ENABLE_CPU_PINNING": False,  # pinned threads wait for whatever else runs on their core
-}
 
 
 def preferred_backend() -> str:
@@ -78,6 +72,17 @@ def runner(model: "keras.Model", window: tuple[int, int, int]) -> Run:
     return lambda tensor: np.asarray(model.predict_on_batch(tensor[None])[0])
 
 
+def settings() -> dict[str, Any]:
+    """How OpenVINO is to compute; where the processor multiplies bfloat16, in half the time."""
+    from model.device import has_bfloat16  # Keras
+
+    return {
+        "PERFORMANCE_HINT": "LATENCY",  # one study at a time, on all cores
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bfloat16() else "f32",
+        "ENABLE_CPU_PINNING": False,  # pinned threads wait for whatever else runs on their core
+    }
+
+
 def graph(model: "keras.Model", window: tuple[int, int, int]) -> "openvino.Model":
     """Translate a Keras model for OpenVINO, for one head of a fixed shape.
 
@@ -104,7 +109,7 @@ def _compiled(model: "keras.Model", window: tuple[int, int, int]) -> Run:
     for side in (layouts.input(), layouts.output()):
         side.tensor().set_layout(openvino.Layout("NDHWC"))
         side.model().set_layout(openvino.Layout("NCDHW"))
-    compiled = openvino.compile_model(layouts.build(), "CPU", SETTINGS)
+    compiled = openvino.compile_model(layouts.build(), "CPU", settings())
     request = compiled.create_infer_request()
     lock = threading.Lock()  # a request has one set of buffers
 

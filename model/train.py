@@ -63,7 +63,6 @@ def train(
     config: TrainConfig,
     *,
     start: Path | None = None,
-    folds: Sequence[Path] = (),
 ) -> None:
     """Train one network and save it as a model folder.
 
@@ -75,10 +74,6 @@ def train(
         What to train, and how.
     start : Path, optional
         A model folder to go on from.
-    folds : sequence of Path, optional
-        Model folders of the same recipe, trained without some of the patients: a network that
-        leaves nobody out takes from their predictions of those what its doubt is worth. Without
-        any it believes what `start` does.
     """
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
@@ -122,9 +117,7 @@ def train(
     shipped.set_weights(model.get_weights())
     if config.fold >= 0:
         doubt = _temperatures(shipped, validation, config)
-    elif folds:  # nothing can be learnt about its doubt from patients it was trained on
-        doubt = _out_of_fold_temperatures(data, folds, config)
-    else:
+    else:  # nothing can be learnt about its doubt from patients it was trained on
         doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
     plot_learning_curve(out)
@@ -277,29 +270,11 @@ def _temperatures(
     return temperatures(_predicted(model, cases, config), truths)
 
 
-def _out_of_fold_temperatures(
-    data: Path, folds: Sequence[Path], config: TrainConfig
-) -> tuple[float, ...]:
-    """From what each network says of the patients it was tested on, all together."""
-    stored, truths = [], []
-    for info in map(read_bundle, folds):
-        model = build_unet(info.unet)
-        fill_weights(model, info.weights)
-        cases = [
-            pack(case, data / ".packed")
-            for case in find_cases(data)
-            if case.name in info.cases["test"]
-        ]
-        stored += _predicted(model, cases, config)
-        truths += [regions_of(np.asarray(case.labels)) for case in cases]
-    return temperatures(stored, truths)
-
-
 def _predicted(
     model: keras.Model, cases: Sequence[Packed], config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
     """(i, j, k, 3) stored probabilities of each case."""
-    network = as_network(model, config.window)
+    network = as_network([model], config.window)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
@@ -390,9 +365,6 @@ def main() -> int:
     }
     parser.add_argument("--recipe", choices=RECIPES, default="patches", help="which stage")
     parser.add_argument("--start", type=Path, help="a model folder to start from")
-    parser.add_argument(
-        "--folds", type=Path, nargs="*", default=[], help="of a training on everyone: its folds"
-    )
     parser.add_argument("--unet", help="fields of UNetConfig, e.g. width=16", **settings)
     parser.add_argument("--train", help="fields of TrainConfig, e.g. fold=1", **settings)
     arguments = parser.parse_args()
@@ -401,8 +373,7 @@ def main() -> int:
         unet = UNetConfig.from_dict(dict(arguments.unet))
         recipe = asdict(RECIPES[arguments.recipe])
         config = TrainConfig.from_dict(recipe | dict(arguments.train))
-        paths = {"start": arguments.start, "folds": arguments.folds}
-        train(arguments.data, arguments.out, unet, config, **paths)
+        train(arguments.data, arguments.out, unet, config, start=arguments.start)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED

@@ -1,5 +1,7 @@
 """The 3-D U-Net. Nothing but the architecture."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -52,6 +54,21 @@ def build_unet(config: UNetConfig) -> keras.Model:
     # float32 whatever the policy: half precision cannot hold a small log-probability
     outputs = layers.Activation("sigmoid", dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="unet")
+
+
+def mean_of(models: Sequence[keras.Model]) -> keras.Model:
+    """One network that gives the mean of what several give; they must be of one input shape.
+
+    As one, they share the memory for what they compute on the way.
+    """
+    if len(models) == 1:
+        return models[0]
+    scans = keras.Input(models[0].input_shape[1:], name="scans")
+    found = [
+        keras.Model(model.input, model.output, name=f"unet{number}")(scans)  # names must differ
+        for number, model in enumerate(models)
+    ]
+    return keras.Model(scans, layers.Average(name="mean")(found), name="mean_unet")
 
 
 def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:

@@ -2,6 +2,7 @@ import json
 import shutil
 import warnings
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from model.bundle import (
     METRICS,
     WEIGHTS,
     fill_weights,
+    joint_sha256,
     load_model,
     read_bundle,
+    read_members,
     require_measured,
     save_bundle,
+    set_temperatures,
 )
 from model.config import TrainConfig, UNetConfig
 from model.predict import DEFAULT_MODEL, load_network
@@ -113,12 +117,32 @@ def test_a_misspelt_setting_is_refused(bundle: Path) -> None:
 
 def test_a_model_whose_figures_are_of_other_weights_is_not_started(tmp_path: Path) -> None:
     shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
-    require_measured(read_bundle(tmp_path / "model"))
+    require_measured(tmp_path / "model", joint_sha256(read_members(tmp_path / "model")))
     metrics = json.loads((tmp_path / "model" / METRICS).read_text())
     metrics["weights_sha256"] = "0" * 64
     (tmp_path / "model" / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match=r"other weights than metrics\.json"):
         load_network(tmp_path / "model")
+
+
+def test_folds_belong_to_the_model_they_lie_in(trained: Path, tmp_path: Path) -> None:
+    for name in ("", "fold1", "fold0", "other"):
+        shutil.copytree(trained, tmp_path / "model" / name)
+    assert [info.name for info in read_members(tmp_path / "model")] == ["model", "fold0", "fold1"]
+    (tmp_path / "model" / "fold1" / WEIGHTS).write_bytes(b"other")
+    with pytest.raises(ModelError, match="fold1 holds other weights"):
+        read_members(tmp_path / "model")
+
+
+def test_the_hash_of_one_network_is_that_of_its_file(trained: Path) -> None:
+    digest = sha256((trained / WEIGHTS).read_bytes()).hexdigest()
+    assert joint_sha256([read_bundle(trained)]) == digest
+
+
+def test_other_temperatures_leave_everything_else(bundle: Path) -> None:
+    before = read_bundle(bundle)
+    set_temperatures(bundle, (2, 1, 0.5))
+    assert read_bundle(bundle) == replace(before, temperatures=(2, 1, 0.5))
 
 
 def test_the_shipped_model_is_whole() -> None:

@@ -37,9 +37,17 @@ def test_a_gpu_is_seen_under_every_backend(
     assert device.backend_and_device() == f"{backend} on {'GPU' if there else 'CPU'}"
 
 
-def test_openvino_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_under(monkeypatch, "openvino")
-    assert device.backend_and_device() == "openvino on CPU"
+@pytest.mark.parametrize(
+    ("can", "told"),
+    [(["FP32", "BF16"], "openvino on CPU, bfloat16"), (["FP32", "INT8"], "openvino on CPU")],
+)
+def test_openvino_runs_on_the_cpu_and_says_with_how_many_bits(
+    monkeypatch: pytest.MonkeyPatch, can: list[str], told: str
+) -> None:
+    asked = {("CPU", "OPTIMIZATION_CAPABILITIES"): can}
+    core = SimpleNamespace(get_property=lambda *what: asked[what])
+    run_under(monkeypatch, "openvino", Core=lambda: core)
+    assert device.backend_and_device() == told
 
 
 @pytest.mark.parametrize(

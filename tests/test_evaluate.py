@@ -11,14 +11,22 @@ import pytest
 from numpy.typing import NDArray
 
 from model import evaluate as evaluation
-from model.bundle import METRICS, read_bundle, save_bundle
+from model.bundle import (
+    METRICS,
+    ModelInfo,
+    folds_of,
+    joint_sha256,
+    read_bundle,
+    read_members,
+    save_bundle,
+)
 from model.card import CARD, DICE_PLOT, write_card
 from model.config import TrainConfig, UNetConfig
 from model.dataset import Cubes, find_cases
 from model.evaluate import (
+    averaged,
     evaluate,
     evaluate_patches,
-    folds_of,
     input_check,
     pooled,
     summary,
@@ -147,8 +155,12 @@ def test_a_blinded_network_sees_nothing_of_one_scan() -> None:
         seen.append(tensor.max(axis=(0, 1, 2)).tolist())
         return nothing_found(tensor)
 
-    without(network(look), Modality.T1CE).run(np.ones((4, 4, 4, 4), np.float32))
-    assert seen == [[1, 1, 0, 1]]  # FLAIR, T1, T1ce, T2
+    scans = np.ones((4, 4, 4, 4), np.float32)
+    without(network(look), Modality.T1CE).run(scans)
+    mirrored = without(replace(network(nothing_found), mirrored=look), Modality.FLAIR).mirrored
+    assert mirrored is not None
+    mirrored(scans)
+    assert seen == [[1, 1, 0, 1], [0, 1, 1, 1]]  # FLAIR, T1, T1ce, T2
 
 
 def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_each(
@@ -169,6 +181,7 @@ def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_e
         return replace(found, model_id=fold.name)
 
     monkeypatch.setattr(evaluation, "load_network", load)
+    monkeypatch.setattr(evaluation, "load_together", lambda infos: load(Path(infos[0].name)))
     monkeypatch.setattr("sys.argv", ["evaluate", str(data), "--model", str(folder)])
     assert evaluation.main() == 0
     metrics = json.loads((folder / METRICS).read_text())
@@ -181,7 +194,43 @@ def test_each_fold_is_measured_on_its_own_patients_with_every_scan_and_without_e
     half, whole = dict.fromkeys(("WT", "TC", "ET"), 0.5), dict.fromkeys(("WT", "TC", "ET"), 1.0)
     assert metrics["input_check"]["studies"] == 2
     assert metrics["patches"] == {}  # there are no cubes
+    members = read_members(folder)
+    assert metrics["weights_sha256"] == joint_sha256(members)
+    card = (folder / CARD).read_text()
+    for info in members:
+        assert f"    {info.sha256}  {info.name}\n" in card
+    assert f"`{joint_sha256(members)}`" in card
+    # neither fold learnt from either patient, who is seen whole by both
+    both = f"{FIRST} | 2 | 1.000, 1.000 | 1.000, 1.000 | 1.000, 1.000 |"
+    assert both in card
     assert metrics["without"] == {"FLAIR": half, "T1": whole, "T1CE": half, "T2": whole}
+
+
+def test_a_mean_is_measured_on_whom_several_networks_did_not_learn_from(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_case(data / SECOND)
+    tiny, unet = UNetConfig(width=2, depth=1), build_unet(UNetConfig(width=2, depth=1))
+    folds = [tmp_path / "model" / f"fold{number}" for number in range(3)]
+    # the first patient is unknown to two folds, the second to one
+    for fold, known in zip(folds, ([FIRST], [SECOND], [SECOND]), strict=True):
+        save_bundle(unet, fold, tiny, TrainConfig(), {"train": known})
+
+    def load(members: list[ModelInfo]) -> Network:
+        def mean(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+            """Of who finds the 10 x 10 x 10 voxels, and who half of them and as many beside."""
+            found = bright_is_enhancing(tensor)
+            beside = np.roll(found, 5, axis=1)
+            each = [beside if info.name == "fold2" else found for info in members]
+            return np.mean(each, axis=0, dtype=np.float32)
+
+        return network(mean)
+
+    monkeypatch.setattr(evaluation, "load_together", load)
+    ones, halves = dict.fromkeys(("WT", "TC", "ET"), 0.75), dict.fromkeys(("WT", "TC", "ET"), 0.8)
+    # alone 1 and 0.5; together all 15 x 10 x 10 voxels are 50 % likely or more
+    expected = {FIRST: {"networks": 2, "alone": ones, "together": halves}}
+    assert averaged(data, folds) == expected
 
 
 def test_the_check_before_the_network_is_measured(
@@ -235,13 +284,6 @@ def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
     assert [bins["frequency"][8] for bins in found["bins"]["ET"]] == [1, 1]
 
 
-def test_folds_stand_for_the_model_they_lie_in(tmp_path: Path) -> None:
-    assert folds_of(tmp_path) == [tmp_path]
-    for name in ("fold1", "fold0", "other"):
-        (tmp_path / name).mkdir()
-    assert folds_of(tmp_path) == [tmp_path / "fold0", tmp_path / "fold1"]
-
-
 def test_no_shipped_figure_is_of_a_patient_its_network_saw() -> None:
     manifest = Path(__file__).parents[2] / "shared" / "data" / "manifest.csv"
     if not manifest.exists():
@@ -249,7 +291,9 @@ def test_no_shipped_figure_is_of_a_patient_its_network_saw() -> None:
     with manifest.open(newline="") as file:
         patient = {row["case"]: row["brats2020_id"] or row["case"] for row in csv.DictReader(file)}
     measured = json.loads((DEFAULT_MODEL / METRICS).read_text())["cases"]
-    for fold in folds_of(DEFAULT_MODEL):
+    folds = folds_of(DEFAULT_MODEL)
+    assert len(folds) == 5
+    for fold in folds:
         cases = read_bundle(fold).cases
         seen = {patient[name] for part in ("train", "validation") for name in cases[part]}
         assert cases["test"]

@@ -10,7 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from model import predict
-from model.predict import Network, region_probabilities, segment
+from model.bundle import save_bundle
+from model.config import TrainConfig, UNetConfig
+from model.predict import Network, load_network, region_probabilities, segment
+from model.runtime import Run
+from model.unet import build_unet
 from utils.errors import ModelError
 from utils.grid import Grid
 from utils.labels import Label, Region
@@ -237,11 +241,30 @@ def test_the_mean_over_a_head_and_its_mirror_image_counts() -> None:
     np.testing.assert_array_equal(stored[..., 0], expected)
 
 
+def test_another_network_may_be_asked_about_the_mirror_image() -> None:
+    def says(probability: float) -> Run:
+        def where_bright(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+            found = (tensor[..., :3] > BRIGHT) * np.float32(probability)
+            found[24:] = 0  # each sees one half only
+            return found
+
+        return where_bright
+
+    tensor = np.zeros((48, 56, 40, 4), np.float32)
+    tensor[4:9, 10:20, 10:20] = 0.8
+    tensor[44, 30:40, 10:20] = 0.8  # in the mirror in the other half
+    stored = region_probabilities(tensor, replace(network(says(0.8)), mirrored=says(0.4)))
+    expected = np.zeros((48, 56, 40), np.uint8)
+    expected[4:9, 10:20, 10:20] = 102  # 0.8 / 2 of 255
+    expected[44, 30:40, 10:20] = 51  # 0.4 / 2
+    np.testing.assert_array_equal(stored[..., 2], expected)
+
+
 def test_a_trained_network_reads_scores_over_the_whole_brain() -> None:
     seen = []
 
     def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(tensor)
+        seen.append(tensor.copy())
         return np.zeros((*tensor.shape[:3], 3), np.float32)
 
     tensor = np.zeros((64, 80, 48, 4), np.float32)
@@ -260,4 +283,31 @@ def test_a_trained_network_reads_scores_over_the_whole_brain() -> None:
 
 
 def test_the_record_says_what_was_averaged(head: Study) -> None:
-    assert any("mirror image" in step for step in segment(head, network()).provenance.steps)
+    one, three = network(), replace(network(), networks=3)
+    mean = "probabilities are the mean over "
+    for asked, told in (
+        (one, "the head and its mirror image"),
+        (three, "3 networks, half of them shown the head's mirror image"),
+    ):
+        assert mean + told in segment(head, asked).provenance.steps
+
+
+def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Path) -> None:
+    tiny, scans = UNetConfig(width=2, depth=1), np.ones((8, 8, 8, 4), np.float32)
+    window = TrainConfig(window=scans.shape[:3])
+    model = tmp_path / "model"
+    save_bundle(build_unet(tiny), model, tiny, window, {})
+    alone = [load_network(model)]
+    for place in ("fold0", "fold1"):  # each of other random weights
+        save_bundle(build_unet(tiny), model / place, tiny, window, {})
+        alone.append(load_network(model / place))
+    together = load_network(model)
+    assert [(one.networks, one.mirrored) for one in alone] == [(1, None)] * 3
+    assert (together.model_id, together.networks) == ("model", 3)
+    lines = "".join(f"{one.weights_sha256}\n" for one in alone)
+    assert together.weights_sha256 == sha256(lines.encode()).hexdigest()
+    own, first, second = (one.run(scans) for one in alone)
+    assert np.abs(own - second).max() > 1e-4
+    np.testing.assert_allclose(together.run(scans), (own + second) / 2, atol=1e-6)
+    assert together.mirrored is not None
+    np.testing.assert_allclose(together.mirrored(scans), first, atol=1e-6)

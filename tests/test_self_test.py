@@ -12,7 +12,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
-from model.bundle import read_bundle
+from model.bundle import joint_sha256, read_members
 from model.predict import DEFAULT_MODEL, Network, segment
 from pages.components import engine as engine_module
 from pages.components import self_test as self_test_component
@@ -222,7 +222,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
 
 
 def test_one_click_ends_in_ticks(page: Callable[..., AppTest]) -> None:
-    app = page(lambda: network(sha256=read_bundle(DEFAULT_MODEL).sha256))
+    app = page(lambda: network(sha256=joint_sha256(read_members(DEFAULT_MODEL))))
     assert "All 9 checks passed" in app.success[0].value
     assert sum("check_circle" in m.value for m in app.markdown) == 9
 

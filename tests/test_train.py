@@ -3,7 +3,6 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,12 +13,11 @@ from model import train as training
 from model.augment import samples
 from model.bundle import load_model, read_bundle
 from model.config import TrainConfig, UNetConfig
-from model.dataset import Cubes, find_cases, pack, split
+from model.dataset import Cubes, find_cases, split
 from model.predict import load_network
 from model.train import Samples, _learning_rate, train
 from tests.test_dataset import empty_head, one_cube
 from utils.errors import UserError
-from utils.labels import regions_of
 
 TINY = UNetConfig(width=4, depth=1)
 SHORT = TrainConfig(
@@ -115,32 +113,6 @@ def test_a_training_starts_from_other_weights_unless_they_saw_its_test_patients(
         train(data, tmp_path / "leak", TINY, one_epoch, start=tmp_path / "everyone")
     with pytest.raises(UserError, match="must be equal"):
         train(data, tmp_path / "other", replace(TINY, width=6), one_epoch, start=tmp_path / "first")
-
-
-def test_a_network_of_everyone_learns_its_doubt_from_whom_its_folds_left_out(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one_epoch = replace(SHORT, epochs=1)
-    folds = [tmp_path / "fold0", tmp_path / "fold1"]
-    for number, folder in enumerate(folds):
-        train(data, folder, TINY, replace(one_epoch, fold=number))
-    asked: list[Any] = []
-
-    def told(stored: Any, truths: Any) -> tuple[float, ...]:
-        asked.extend(zip(stored, truths, strict=True))
-        return (2.0, 3.0, 4.0)
-
-    monkeypatch.setattr(training, "temperatures", told)
-    train(data, tmp_path / "everyone", TINY, replace(one_epoch, fold=-1), folds=folds)
-    assert read_bundle(tmp_path / "everyone").temperatures == (2.0, 3.0, 4.0)
-    left_out = [name for folder in folds for name in read_bundle(folder).cases["test"]]
-    packed = {case.name: pack(case, data / ".packed") for case in find_cases(data)}
-    assert len(asked) == len(left_out) == 4
-    for (stored, truth), name in zip(
-        asked, sorted(left_out[:2]) + sorted(left_out[2:]), strict=True
-    ):
-        assert stored.shape == truth.shape
-        np.testing.assert_array_equal(truth, regions_of(np.asarray(packed[name].labels)))
 
 
 def test_a_finished_training_run_again_leaves_the_same_network(data: Path, tmp_path: Path) -> None:

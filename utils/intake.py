@@ -5,6 +5,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -300,7 +301,9 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
 
 
 def _review_folder(folder: Path) -> Review:
-    return review({m: _read_file(m, path) for m, path in _files(folder).items()})
+    files = _files(folder)
+    with ThreadPoolExecutor(2) as readers:  # while one unpacks the other may compute
+        return review(dict(zip(files, readers.map(_read_file, files, files.values()), strict=True)))
 
 
 def _files(folder: Path) -> dict[Modality, Path]:

@@ -50,7 +50,10 @@ def labels_and_specks(
     specks_ml : tuple of float
         Volume of each finding that was dropped, largest first.
     """
-    labels = with_closed_rings(labels_of(probabilities >= THRESHOLD * CERTAIN))
+    labels = np.zeros(probabilities.shape[:3], np.uint8)
+    least = np.uint8(np.ceil(THRESHOLD * CERTAIN))  # a comparison of bytes, not of floats
+    for box in ndimage.find_objects((probabilities[..., 0] >= least).view(np.uint8)):
+        labels[box] = with_closed_rings(labels_of(probabilities[box] >= least))
     return _split(labels, probabilities, grid, SPECK_ML, SURE)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from model.bundle import read_bundle
+from model.bundle import joint_sha256, read_members
 from model.predict import DEFAULT_MODEL
 from pages.components.engine import Job, engine
 from pages.components.session import keep, recall
@@ -73,7 +73,7 @@ class SelfTest:
         self.runs.append(Run.of(segmentation))
 
     def _judge(self) -> None:
-        on_disk = read_bundle(DEFAULT_MODEL).sha256
+        on_disk = joint_sha256(read_members(DEFAULT_MODEL))
         self.result = checks(self.study, self.truth, self.runs, on_disk)
         self.runs.clear()
 
