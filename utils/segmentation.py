@@ -21,7 +21,7 @@ class Provenance:
     model_id : str
         Name of the model folder.
     weights_sha256 : str
-        Hash of the weights that ran.
+        Hash of the weights that ran; of several networks that of their hashes (`model.bundle`).
     runtime : str
         Backend and device, e.g. ``"openvino on CPU"``.
     seconds : float

@@ -31,9 +31,7 @@ def show_progress(job: Job) -> None:
     elif ahead := engine().ahead_of(job):
         st.progress(0.0, f"Waiting: studies before yours: {ahead}.")
     else:
-        st.progress(
-            job.share, f"Segmenting on {engine().runtime}: about {job.remaining_s:.0f} s left."
-        )
+        st.progress(job.share, f"Segmenting: about {job.remaining_s:.0f} s left.")
     if st.button("Cancel", key="cancel"):
         erase()
         st.rerun()
