@@ -13,6 +13,7 @@ from model.dataset import (
     cube_patients,
     find_cases,
     label_coding,
+    named_cases,
     pack,
     read_cubes,
     split,
@@ -79,6 +80,17 @@ def test_labels_of_another_coding_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no labelled BraTS case"):
         find_cases(tmp_path)
+
+
+def test_a_set_is_complete_or_there_are_no_figures(tmp_path: Path) -> None:
+    names = ["BraTS2021_00007", "BraTS2021_00001"]
+    for name in (*names, "BraTS2021_00002"):
+        write_case(tmp_path, name)
+    assert [case.name for case in named_cases(tmp_path, names)] == names
+    with pytest.raises(UserError, match="lacks BraTS2021_00009; the figures"):
+        named_cases(tmp_path, [*names, "BraTS2021_00009"])
+    with pytest.raises(UserError, match="lacks cases that the network never saw"):
+        named_cases(tmp_path, [])
 
 
 def test_msd_is_told_apart_by_its_name() -> None:

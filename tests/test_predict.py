@@ -260,6 +260,15 @@ def test_another_network_may_be_asked_about_the_mirror_image() -> None:
     np.testing.assert_array_equal(stored[..., 2], expected)
 
 
+@pytest.mark.parametrize(("found", "stored"), [(1.01, 255), (-0.01, 0), (0.5, 128)])
+def test_a_probability_that_rounding_made_too_large_is_certain(found: float, stored: int) -> None:
+    def everywhere(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((*tensor.shape[:3], 3), found, np.float32)
+
+    tensor = np.zeros((48, 56, 40, 4), np.float32)
+    assert (region_probabilities(tensor, network(everywhere)) == stored).all()
+
+
 def test_a_trained_network_reads_scores_over_the_whole_brain() -> None:
     seen = []
 
@@ -309,5 +318,8 @@ def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Pat
     own, first, second = (one.run(scans) for one in alone)
     assert np.abs(own - second).max() > 1e-4
     np.testing.assert_allclose(together.run(scans), (own + second) / 2, atol=1e-6)
+    wider = load_network(model, (16, 8, 8))
+    assert wider.window == (16, 8, 8)
+    assert wider.run(np.ones((16, 8, 8, 4), np.float32)).shape == (16, 8, 8, 3)
     assert together.mirrored is not None
     np.testing.assert_allclose(together.mirrored(scans), first, atol=1e-6)
