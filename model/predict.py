@@ -134,8 +134,8 @@ def region_probabilities(
     Parameters
     ----------
     tensor : (i, j, k, 4) float32 array
-        From `utils.preprocess.preprocess`; no smaller than the network's window. It is
-        overwritten: of a head there is one copy at a time.
+        From `utils.preprocess.preprocess`; no smaller than the network's window. A network that
+        takes z-scores overwrites it with them.
 
     Returns
     -------
@@ -146,9 +146,8 @@ def region_probabilities(
         standardise(tensor)
     run, mirrored, window = network.run, network.mirrored or network.run, network.window
     found = _window_mean(tensor, run, window, lambda s: progress(0.2 + 0.3 * s))
-    tensor[:] = tensor[::-1].copy()
-    seen_mirrored = _window_mean(tensor, mirrored, window, lambda s: progress(0.5 + 0.3 * s))
-    mean = found + seen_mirrored[::-1]
+    other = _window_mean(tensor[::-1], mirrored, window, lambda s: progress(0.5 + 0.3 * s))
+    mean = found + other[::-1]
     mean *= CERTAIN / 2  # in place: each array of this size is 50 MB, and a page fault every 4 KB
     np.rint(mean, out=mean).clip(0, CERTAIN, out=mean)
     progress(0.8)
@@ -160,7 +159,9 @@ def _window_mean(
 ) -> NDArray[np.float32]:
     """Mean over overlapping windows of each region's probability; most heads fit into one."""
     if tensor.shape[:3] == window:
-        return _probabilities(tensor, run)
+        found = _probabilities(tensor, run)
+        progress(1)
+        return found
     total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
     count = np.zeros((*tensor.shape[:3], 1), np.float32)
     windows = list(product(*map(_starts, tensor.shape[:3], window)))

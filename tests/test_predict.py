@@ -143,6 +143,12 @@ def test_progress_never_goes_back(head: Study) -> None:
     assert shares
 
 
+def test_a_head_of_one_window_makes_progress_with_each_look() -> None:
+    shares: list[float] = []
+    region_probabilities(np.zeros((48, 56, 40, 4), np.float32), network(), shares.append)
+    assert shares[:2] == pytest.approx([0.5, 0.8])
+
+
 def test_the_network_only_ever_sees_one_shape_and_every_voxel_is_covered(head: Study) -> None:
     shapes = []
 
