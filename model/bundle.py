@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,17 +138,27 @@ def joint_sha256(members: Sequence[ModelInfo]) -> str:
     return hashlib.sha256("".join(f"{m.sha256}\n" for m in members).encode()).hexdigest()
 
 
-def require_measured(folder: Path, sha256: str) -> None:
-    """Refuse a model folder whose figures, if it has any, are of other weights.
+def papers(members: Sequence[ModelInfo]) -> dict[str, Any]:
+    """What ``metrics.json`` says of the networks it was measured on: all that masks depend on."""
+    return {
+        "weights_sha256": joint_sha256(members),
+        "temperatures": [list(member.temperatures) for member in members],
+    }
+
+
+def require_measured(folder: Path, members: Sequence[ModelInfo]) -> None:
+    """Refuse a model folder whose figures, if it has any, are of other networks.
 
     Raises
     ------
     ModelError
         If so: its masks would not be as good as the reader is told.
     """
-    figures = folder / METRICS
-    if figures.exists() and json.loads(figures.read_text())["weights_sha256"] != sha256:
-        raise _broken(folder, f"holds other weights than {METRICS} was measured on")
+    if not (folder / METRICS).exists():
+        return
+    measured = json.loads((folder / METRICS).read_text())
+    if any(measured.get(key) != value for key, value in papers(members).items()):
+        raise _broken(folder, f"holds other weights or temperatures than {METRICS} was measured on")
 
 
 def load_model(info: ModelInfo) -> "keras.Model":

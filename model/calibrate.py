@@ -1,8 +1,9 @@
 """Settle what the doubt of a model's networks is worth: ``python -m model.calibrate DATA``.
 
-Once a model folder holds a network on everyone and its folds, every network gets temperatures that
-nobody it was trained or is measured on had a part in: a fold those of what the other folds say of
-the patients they left out, the one on everyone those of what all folds say. Evaluate it afterwards.
+Once a model folder holds a network on everyone and its folds, every network gets the temperatures
+that fit what folds say of the patients they left out: a fold those of the other folds, so that
+nobody it is measured on has a part in them; the one on everyone those of all. Evaluate it again
+afterwards: the app refuses a model whose temperatures are not those that were measured.
 """
 
 import argparse

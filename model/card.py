@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from model.bundle import METRICS, ModelInfo, joint_sha256, read_members
+from model.bundle import METRICS, ModelInfo, joint_sha256, read_members, require_measured
 from model.reliability import covered, reliability, unseen_cases
-from utils.errors import ModelError
 from utils.labels import Region
 from utils.postprocess import ENHANCING_ML
 
@@ -23,9 +22,8 @@ SEED_CLAIMS = {"pixel_accuracy": 0.9864, "four_class_dice": 0.9764}
 def write_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
     members = read_members(folder)
+    require_measured(folder, members)
     metrics = json.loads((folder / METRICS).read_text())
-    if metrics["weights_sha256"] != joint_sha256(members):
-        raise ModelError(f"The figures in {folder} are of other weights. Run the evaluation again.")
     _plot_dice(metrics, folder / DICE_PLOT)
     _plot_volumes(metrics, folder / VOLUME_PLOT)
     _plot_calibration(metrics, folder / CALIBRATION_PLOT)

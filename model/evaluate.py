@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, folds_of, joint_sha256, read_bundle, read_members
+from model.bundle import METRICS, folds_of, papers, read_bundle, read_members
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, cube_patients, find_cases, named_cases, read_cubes, split, unseen
@@ -347,11 +347,9 @@ def _patches(data: Path, folds: Sequence[Path]) -> Scores:
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
-    papers = {
-        "weights_sha256": joint_sha256(read_members(folder)),
-        "measured": {fold.name: read_bundle(fold).sha256 for fold in folds},
-    }
-    (folder / METRICS).write_text(json.dumps(papers | metrics, indent=1) + "\n")
+    measured = {"measured": {fold.name: read_bundle(fold).sha256 for fold in folds}}
+    whole = papers(read_members(folder)) | measured | metrics
+    (folder / METRICS).write_text(json.dumps(whole, indent=1) + "\n")
     write_card(folder)
 
 

@@ -188,7 +188,7 @@ def load_network(
         If the folder is damaged or the network cannot run on this machine.
     """
     members = read_members(folder)
-    require_measured(folder, joint_sha256(members))
+    require_measured(folder, members)
     return load_together(members, window)
 
 

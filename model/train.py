@@ -57,12 +57,7 @@ Row = dict[str, float]
 
 
 def train(
-    data: Path,
-    out: Path,
-    unet: UNetConfig,
-    config: TrainConfig,
-    *,
-    start: Path | None = None,
+    data: Path, out: Path, unet: UNetConfig, config: TrainConfig, *, start: Path | None = None
 ) -> None:
     """Train one network and save it as a model folder.
 

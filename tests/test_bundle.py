@@ -1,6 +1,7 @@
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -115,14 +116,30 @@ def test_a_misspelt_setting_is_refused(bundle: Path) -> None:
         read_bundle(bundle)
 
 
-def test_a_model_whose_figures_are_of_other_weights_is_not_started(tmp_path: Path) -> None:
-    shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
-    require_measured(tmp_path / "model", joint_sha256(read_members(tmp_path / "model")))
-    metrics = json.loads((tmp_path / "model" / METRICS).read_text())
+def with_other_figures(model: Path) -> None:
+    metrics = json.loads((model / METRICS).read_text())
     metrics["weights_sha256"] = "0" * 64
-    (tmp_path / "model" / METRICS).write_text(json.dumps(metrics))
-    with pytest.raises(ModelError, match=r"other weights than metrics\.json"):
-        load_network(tmp_path / "model")
+    (model / METRICS).write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        with_other_figures,
+        lambda model: shutil.rmtree(model / "fold4"),
+        lambda model: set_temperatures(model / "fold2", (1, 1, 1)),
+    ],
+    ids=["figures of other weights", "a fold is missing", "other temperatures"],
+)
+def test_a_model_is_started_only_as_it_was_measured(
+    tmp_path: Path, changed: Callable[[Path], None]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(DEFAULT_MODEL, model)
+    require_measured(model, read_members(model))
+    changed(model)
+    with pytest.raises(ModelError, match=r"other weights or temperatures than metrics\.json"):
+        load_network(model)
 
 
 def test_folds_belong_to_the_model_they_lie_in(trained: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from model.bundle import (
     ModelInfo,
     folds_of,
     joint_sha256,
+    papers,
     read_bundle,
     read_members,
     save_bundle,
@@ -108,13 +109,18 @@ def test_the_card_tells_the_figures_of_the_metrics_file(data: Path, tmp_path: Pa
     folder = tmp_path / "tiny"
     save_bundle(build_unet(tiny), folder, tiny, TrainConfig(), cases)
     scores = evaluate(find_cases(data), network(nothing_found))
-    metrics = {"weights_sha256": "0" * 64, "measured": {"tiny": "0" * 64}, "without": {}}
+    metrics = {
+        "weights_sha256": "0" * 64,
+        "temperatures": [],
+        "measured": {"tiny": "0" * 64},
+        "without": {},
+    }
     metrics["input_check"] = {"studies": 9, "stopped": 2, "swaps": 42, "noticed": 41}
     metrics |= pooled(scores, {"c": scores[FIRST]})
     (folder / METRICS).write_text(json.dumps(metrics))
     with pytest.raises(ModelError, match="other weights"):
         write_card(folder)
-    metrics["weights_sha256"] = read_bundle(folder).sha256
+    metrics |= papers(read_members(folder))
     (folder / METRICS).write_text(json.dumps(metrics))
     write_card(folder)
     card = (folder / CARD).read_text()
