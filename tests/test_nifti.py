@@ -3,7 +3,9 @@
 import gzip
 import itertools
 import os
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -151,6 +153,25 @@ def test_a_file_that_itk_cannot_open_is_a_refusal(monkeypatch: pytest.MonkeyPatc
 def test_a_slope_of_0_with_an_intercept_is_refused_because_readers_disagree() -> None:
     with pytest.raises(UnreadableVolumeError, match="disagree on the voxel values"):
         read_nifti(gz(nifti(ASYMMETRIC, scl_slope=0, scl_inter=7)), "t1")
+
+
+def test_two_scans_are_never_with_itk_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[Path] = []
+    most = 0
+    honest = gate._read_with_itk
+
+    def counting(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        nonlocal most
+        inside.append(path)
+        most = max(most, len(inside))
+        time.sleep(0.1)
+        inside.remove(path)
+        return honest(path)
+
+    monkeypatch.setattr(gate, "_read_with_itk", counting)
+    with ThreadPoolExecutor(3) as readers:
+        list(readers.map(read_nifti, [nifti(ASYMMETRIC)] * 3, ["t1"] * 3))
+    assert most == 1
 
 
 def test_the_scan_touches_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ that goes out. Where they disagree there is no knowing which the next program wi
 
 import gzip
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import nibabel as nib
@@ -32,6 +33,7 @@ READER_TOLERANCE_MM = 1e-3
 
 _UNITS, _QFORM_CODE = 123, 252  # byte offsets of those NIfTI-1 fields
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_comparing = Lock()  # ITK holds a scan twice while it reads it: two scans at a time are too many
 
 
 def read_nifti(
@@ -143,7 +145,8 @@ def _agreed_values(path: Path, header: Header, subject: str) -> Values:
             _overwrite(path, _QFORM_CODE, b"\0\0")
         if header.false_unit:  # ITK would believe it
             _overwrite(path, _UNITS, b"\0")
-        _compare_with_itk(path, values, header, subject)
+        with _comparing:
+            _compare_with_itk(path, values, header, subject)
     return values
 
 

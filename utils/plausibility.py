@@ -180,7 +180,7 @@ class _Contrasts:
 
 def _brain_samples(scans: Mapping[Modality, Volume]) -> NDArray[np.float32]:
     """(4, n) values well inside the brain, where partial volume is rare."""
-    step = 2 if scans[Modality.T1].values.size > MANY_VOXELS else 1
+    step = 2 if scans[Modality.T1].stored.size > MANY_VOXELS else 1
     thinned = [_thinned(scans[m], step) for m in Modality]
     brain = np.all([values != 0 for values in thinned], axis=0)
     brain = ndimage.binary_erosion(brain, iterations=2)
