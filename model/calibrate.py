@@ -68,7 +68,7 @@ def left_out(data: Path, fold: Path) -> list[Doubted]:
     info = read_bundle(fold)
     choose_backend()
     model = load_model(replace(info, temperatures=UNCALIBRATED))
-    network = as_network([model], info.training.window)
+    network = as_network([model], info.unet, info.training.window)
     found = []
     for case in named_cases(data, info.cases["test"]):
         study, truth = case.read()

@@ -24,6 +24,11 @@ class UNetConfig(_Strict):
     depth: int = 2  # number of 2x poolings below half resolution
     max_width: int = 192
 
+    @property
+    def stride(self) -> int:
+        """Each axis of the input must be a multiple of this."""
+        return int(2 ** (self.depth + 1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Strict):
@@ -42,7 +47,7 @@ class TrainConfig(_Strict):
     cube_share: float = 0.5  # share of patches that are lesion cubes alone
     crop: tuple[int, int, int] = (112, 128, 112)
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: nearly whole heads
-    # what is segmented at once: each of the 28 heads fits; larger ones get overlapping windows
+    # the most that is segmented at once: each of the 28 heads fits; of larger ones windows overlap
     window: tuple[int, int, int] = (152, 184, 152)
     head_epochs: int = 0
     pasted_share: float = 0.0  # share of heads with lesions of other patients pasted in

@@ -360,7 +360,7 @@ def _preprocessed(
     study, labels = case.read()
     if not np.allclose(study.grid.spacing_mm, SPEC.spacing_mm, rtol=0.01):
         raise UserError(f"{case.name} has voxels of {study.grid.spacing_mm} mm; BraTS has 1 mm.")
-    scaled, placement = preprocess(study, (1, 1, 1))
+    scaled, placement = preprocess(study)
     to_network = ornt_transform(
         axcodes2ornt(study.grid.orientation), axcodes2ornt(SPEC.orientation)
     )

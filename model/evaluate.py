@@ -109,7 +109,7 @@ def evaluate_patches(data: Path, fold: Path) -> Scores:
     bins: Scores = {region.name: [] for region in Region}
     if cubes is None:
         return {"patients": 0, "cubes": 0, "dice": found, "bins": bins}
-    network = replace(load_network(fold, PATCH), standardised=False)  # patches are z-scores
+    network = replace(load_network(fold), standardised=False)  # patches are z-scores
     for patch in cubes.each():
         tables = zip(patch.z_tables, np.moveaxis(patch.images, -1, 0), strict=True)
         tensor = np.zeros((*PATCH, len(Modality)), np.float32)

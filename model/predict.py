@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import ModelInfo, joint_sha256, load_model, read_members, require_measured
+from model.config import UNetConfig
 from model.runtime import Run, choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
@@ -48,9 +49,10 @@ class Network:
     Attributes
     ----------
     run : callable
-        (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities.
+        (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities; each axis a
+        multiple of `stride`.
     window : (i, j, k)
-        Shape of the input, always: most heads fit into it, and a compiled network has one shape.
+        The largest shape that is looked at in one go; most heads fit.
     model_id, weights_sha256, runtime : str
         See `utils.segmentation.Provenance`.
     standardised : bool
@@ -59,6 +61,8 @@ class Network:
         What is asked about the head's mirror image, if not `run`.
     networks : int
         How many have a part in the answer.
+    stride : int
+        See `run`.
     """
 
     run: Run
@@ -69,6 +73,7 @@ class Network:
     standardised: bool = False
     mirrored: Run | None = None
     networks: int = 1
+    stride: int = 1
 
     @property
     def steps(self) -> tuple[str, str]:
@@ -108,7 +113,7 @@ def segment(
         result.
     """
     started = time.perf_counter()
-    tensor, placement = preprocess(study, network.window)
+    tensor, placement = preprocess(study, network.stride)
     progress(0.2)
     probabilities = region_probabilities(tensor, network, progress)
     restored = placement.restore(probabilities)
@@ -134,8 +139,8 @@ def region_probabilities(
     Parameters
     ----------
     tensor : (i, j, k, 4) float32 array
-        From `utils.preprocess.preprocess`; no smaller than the network's window. A network that
-        takes z-scores overwrites it with them.
+        From `utils.preprocess.preprocess`, each axis a multiple of the network's stride. A network
+        that takes z-scores overwrites it with them.
 
     Returns
     -------
@@ -158,15 +163,16 @@ def _window_mean(
     tensor: NDArray[np.float32], run: Run, window: tuple[int, int, int], progress: Progress
 ) -> NDArray[np.float32]:
     """Mean over overlapping windows of each region's probability; most heads fit into one."""
-    if tensor.shape[:3] == window:
+    i, j, k = (min(n, most) for n, most in zip(tensor.shape, window, strict=False))
+    if tensor.shape[:3] == (i, j, k):
         found = _probabilities(tensor, run)
         progress(1)
         return found
     total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
     count = np.zeros((*tensor.shape[:3], 1), np.float32)
-    windows = list(product(*map(_starts, tensor.shape[:3], window)))
+    windows = list(product(*map(_starts, tensor.shape, (i, j, k))))
     for number, corner in enumerate(windows, 1):
-        box = tuple(slice(c, c + n) for c, n in zip(corner, window, strict=True))
+        box = tuple(slice(c, c + n) for c, n in zip(corner, (i, j, k), strict=True))
         total[box] += _probabilities(tensor[box], run)
         count[box] += 1
         progress(number / len(windows))
@@ -174,13 +180,10 @@ def _window_mean(
     return total
 
 
-def load_network(
-    folder: Path = DEFAULT_MODEL, window: tuple[int, int, int] | None = None
-) -> Network:
+def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     """Verify and load a model folder; the first call takes seconds, for it imports the backend.
 
-    Its own network and its folds' answer together. They may be given another `window` than they
-    are configured for.
+    Its own network and its folds' answer together.
 
     Raises
     ------
@@ -189,12 +192,10 @@ def load_network(
     """
     members = read_members(folder)
     require_measured(folder, members)
-    return load_together(members, window)
+    return load_together(members)
 
 
-def load_together(
-    members: Sequence[ModelInfo], window: tuple[int, int, int] | None = None
-) -> Network:
+def load_together(members: Sequence[ModelInfo]) -> Network:
     """Load networks whose mean counts; the first gives the name.
 
     Raises
@@ -204,8 +205,10 @@ def load_together(
     """
     try:
         choose_backend()
-        models, window = map(load_model, members), window or members[0].training.window
-        return as_network([*models], window, members[0].name, joint_sha256(members))
+        models = [load_model(member) for member in members]
+        info = members[0]
+        window, name = info.training.window, info.name
+        return as_network(models, info.unet, window, name, joint_sha256(members))
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
@@ -215,6 +218,7 @@ def load_together(
 
 def as_network(
     models: Sequence["keras.Model"],
+    unet: UNetConfig,
     window: tuple[int, int, int],
     model_id: str = "",
     weights_sha256: str = "",
@@ -228,14 +232,15 @@ def as_network(
     from model.unet import mean_of
 
     return Network(
-        runner(mean_of(models[::2]), window),
+        runner(mean_of(models[::2])),
         window,
         model_id,
         weights_sha256,
         backend_and_device(),
         standardised=True,
-        mirrored=runner(mean_of(models[1::2]), window) if len(models) > 1 else None,
+        mirrored=runner(mean_of(models[1::2])) if len(models) > 1 else None,
         networks=len(models),
+        stride=unet.stride,
     )
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+_ANY_EDGE = 64  # that the network takes; what is translated is reshaped for each head
 NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # Linux, and Windows' Linux
 
 
@@ -50,25 +52,25 @@ def choose_backend() -> str:
     return str(keras.backend.backend())
 
 
-def runner(model: "keras.Model", window: tuple[int, int, int]) -> Run:
+def runner(model: "keras.Model") -> Run:
     """Make a Keras model a function of one head.
 
     Parameters
     ----------
     model : keras.Model
         From `model.unet.build_unet`, trained or still in training.
-    window : (i, j, k)
-        Shape of the head.
 
     Returns
     -------
     callable
-        (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities.
+        (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities; each axis a
+        multiple of `UNetConfig.stride`.
     """
     import keras
 
     if keras.backend.backend() == "openvino":
-        return _compiled(model, window)
+        return _compiled(model)
+    model.jit_compile = False  # every head has its own shape, and XLA would compile for each
     return lambda tensor: np.asarray(model.predict_on_batch(tensor[None])[0])
 
 
@@ -83,42 +85,64 @@ def settings() -> dict[str, Any]:
     }
 
 
-def graph(model: "keras.Model", window: tuple[int, int, int]) -> "openvino.Model":
-    """Translate a Keras model for OpenVINO, for one head of a fixed shape.
+def graph(model: "keras.Model") -> "openvino.Model":
+    """Translate a Keras model for OpenVINO; it takes (1, i, j, k, 4), whatever the head's shape.
 
     It goes by way of a file, for which Keras has an interface; nobody else can write to it.
     """
     import keras
     import openvino
+    from openvino.preprocess import PrePostProcessor
 
-    edges = iter(window)
-    shape = (1, *(n or next(edges) for n in model.input_shape[1:]))  # only channels are known
+    shape = (1, *(n or _ANY_EDGE for n in model.input_shape[1:]))  # only channels are known
     signature = [keras.InputSpec(shape=shape, dtype="float32")]
     with TemporaryDirectory() as folder:
         file = str(Path(folder, "unet.xml"))
         model.export(file, "openvino", verbose=False, input_signature=signature)
-        return openvino.Core().read_model(file, config={"ENABLE_MMAP": False})  # it is deleted
-
-
-def _compiled(model: "keras.Model", window: tuple[int, int, int]) -> Run:
-    """Compile for one shape; Keras would also do so, but with settings of its own."""
-    import openvino
-    from openvino.preprocess import PrePostProcessor
-
-    layouts = PrePostProcessor(graph(model, window))
+        found = openvino.Core().read_model(file, config={"ENABLE_MMAP": False})  # it is deleted
+    _untie(found)
+    layouts = PrePostProcessor(found)
     for side in (layouts.input(), layouts.output()):
         side.tensor().set_layout(openvino.Layout("NDHWC"))
         side.model().set_layout(openvino.Layout("NCDHW"))
-    compiled = openvino.compile_model(layouts.build(), "CPU", settings())
-    request = compiled.create_infer_request()
-    lock = threading.Lock()  # a request has one set of buffers
+    return layouts.build()
+
+
+def _untie(model: "openvino.Model") -> None:
+    """Let transposed convolutions follow their input: Keras writes down what shape they give."""
+    from openvino import opset16
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "ConvolutionBackpropData":
+            scans, kernel = node.input_value(0), node.input_value(1)
+            free = opset16.convolution_backprop_data(scans, kernel, **node.get_attributes())
+            node.output(0).replace(free.output(0))
+
+
+def _compiled(model: "keras.Model") -> Run:
+    """Compile for the shape of each head; Keras would also do so, but with settings of its own.
+
+    That takes an eighth of what the network takes; padded to the largest, most take a quarter more.
+    """
+    import openvino
+
+    translated = graph(model)
+    lock = threading.Lock()  # one shape at a time, and one set of buffers
+
+    @lru_cache(maxsize=1)  # heads are seldom of one shape, windows of a head and patches are
+    def compiled(shape: tuple[int, ...]) -> "openvino.CompiledModel":
+        translated.reshape([1, *shape])
+        return openvino.compile_model(translated, "CPU", settings())
 
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         with lock:
+            network = compiled(tensor.shape)
             try:
+                # one of its own, for it keeps what it answers: a patient's probabilities
+                request = network.create_infer_request()
                 return np.asarray(request.infer([tensor[None]], share_inputs=True)[0][0])
             finally:
                 # 200 MB a network, which hold what it made of a patient's scans
-                compiled.release_memory()
+                network.release_memory()
 
     return run

@@ -75,7 +75,6 @@ def train(
     parts = split(find_cases(data), config)
     if not (parts.train and parts.validation):
         raise UserError(f"{data} holds too few patients to train, validate and test on. Add more.")
-    source = Samples(data, parts, config)
     validation = [pack(case, data / ".packed") for case in parts.validation]
 
     keras.mixed_precision.set_global_policy(precision())
@@ -86,6 +85,7 @@ def train(
         model = Settled(model.input, model.output)
     if start is not None:
         config = _started(model, start, unet, config, parts)
+    source = Samples(data, parts, config)
     # under torch no faster compiled (EXPERIMENTS.md, 14), under JAX a hundred times slower if not
     jit = keras.backend.backend() == "jax"
     model.compile(_optimizer(config), dice_cross_entropy, jit_compile=jit)
@@ -100,7 +100,7 @@ def train(
         loss = _run_epoch(model, source, len(rows))
         raw_weights = _saved(model, out / f"next_{CHECKPOINT}")
         averaged.on_test_begin()  # the averaged weights are the ones evaluated and shipped
-        rows.append(_row(len(rows), loss, _patient_dice(model, validation, config), started))
+        rows.append(_row(len(rows), loss, _patient_dice(model, validation, unet, config), started))
         averaged.on_test_end()
         _write_history(out / HISTORY, rows)
         raw_weights.replace(out / CHECKPOINT)
@@ -111,7 +111,7 @@ def train(
     shipped = build_unet(unet)  # without the state of the optimizer
     shipped.set_weights(model.get_weights())
     if config.fold >= 0:
-        doubt = _temperatures(shipped, validation, config)
+        doubt = _temperatures(shipped, validation, unet, config)
     else:  # nothing can be learnt about its doubt from patients it was trained on
         doubt = read_bundle(start).temperatures if start else (1.0, 1.0, 1.0)
     save_bundle(shipped, out, unet, config, _names(parts), doubt)
@@ -129,7 +129,7 @@ class Settled(keras.Model):  # type: ignore[misc]  # Keras has no types
 
 
 class Samples:
-    """Random samples; the same ones for the same seed, epoch and step."""
+    """Random samples; the same ones for the same seed, start, epoch and step."""
 
     def __init__(self, data: Path, parts: Split, config: TrainConfig) -> None:
         self.config = config
@@ -151,7 +151,9 @@ class Samples:
 
     def cuts(self, epoch: int, step: int) -> list[Cut]:
         """What one step shows."""
-        rng = np.random.default_rng((self.config.seed, epoch, step))
+        # a training that goes on with the same recipe must not show the same samples again
+        start = int(self.config.started_from or "0", 16)
+        rng = np.random.default_rng((self.config.seed, start, epoch, step))
         if rng.random() < self.config.patch_share:
             return [self._patch(rng) for _ in range(self.config.batch)]
         return [self._crop(epoch, rng)]
@@ -245,7 +247,7 @@ def _run_epoch(model: keras.Model, source: Samples, epoch: int) -> float:
 
 
 def _patient_dice(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> NDArray[np.float64]:
     """(3,) mean Dice of whole patients, by the windows that the app uses."""
     found = [
@@ -253,27 +255,27 @@ def _patient_dice(
             dice(stored[..., r] >= THRESHOLD * CERTAIN, region.mask(np.asarray(case.labels)))
             for r, region in enumerate(Region)
         ]
-        for case, stored in zip(cases, _predicted(model, cases, config), strict=True)
+        for case, stored in zip(cases, _predicted(model, cases, unet, config), strict=True)
     ]
     return np.asarray(np.mean(found, axis=0))
 
 
 def _temperatures(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> tuple[float, ...]:
     truths = [regions_of(np.asarray(case.labels)) for case in cases]
-    return temperatures(_predicted(model, cases, config), truths)
+    return temperatures(_predicted(model, cases, unet, config), truths)
 
 
 def _predicted(
-    model: keras.Model, cases: Sequence[Packed], config: TrainConfig
+    model: keras.Model, cases: Sequence[Packed], unet: UNetConfig, config: TrainConfig
 ) -> list[NDArray[np.uint8]]:
     """(i, j, k, 3) stored probabilities of each case."""
-    network = as_network([model], config.window)
+    network = as_network([model], unet, config.window)
     found = []
     for case in cases:
         images, shape = unpacked(case.images), case.labels.shape
-        padding = [(0, max(0, h - n)) for h, n in zip(config.window, shape, strict=True)]
+        padding = [(0, -n % unet.stride) for n in shape]
         stored = region_probabilities(np.pad(images, [*padding, (0, 0)]), network)
         found.append(stored[tuple(slice(n) for n in shape)])
     return found

@@ -25,9 +25,8 @@ def build_unet(config: UNetConfig) -> keras.Model:
     -------
     keras.Model
         (N, I, J, K, 4) float32, z-scores over the brain and 0 outside, to (N, I, J, K, 3) float32
-        probabilities of the nested regions; I, J and K free multiples of
-        ``2 ** (config.depth + 1)``. Where Keras is set to ``channels_first``, channels come second;
-        the weights are the same.
+        probabilities of the nested regions; I, J and K free multiples of ``config.stride``. Where
+        Keras is set to ``channels_first``, channels come second; the weights are the same.
     """
     widths = [min(config.width * 2**level, config.max_width) for level in range(config.depth + 1)]
     shape = [None, None, None]

@@ -91,7 +91,7 @@ def test_a_fold_is_asked_uncalibrated_about_the_patients_it_never_saw(
         asked.append(names)
         return [SimpleNamespace(name="c", read=lambda: (study, truth))]
 
-    def loaded_as(models: list[ModelInfo], window: tuple[int, int, int]) -> Network:
+    def loaded_as(models: list[ModelInfo], unet: UNetConfig, window: object) -> Network:
         loaded.extend(models)
         return Network(in_doubt_of_one_row, (40, 40, 40), "", "", "by hand")
 

@@ -272,9 +272,9 @@ def test_a_lesion_network_is_measured_on_patches_of_patients_it_never_saw(
         left_out.append(excluded)
         return Cubes(images, labels, np.zeros((2, 3)))
 
-    def load(_: Path, window: tuple[int, int, int]) -> Network:
+    def load(_: Path) -> Network:
         found = network(lambda z: np.repeat(z[..., :1] > 3, 3, axis=-1) * np.float32(0.85))
-        return replace(found, window=window)
+        return replace(found, window=(80, 80, 80))
 
     tiny = UNetConfig(width=2, depth=1)
     save_bundle(build_unet(tiny), tmp_path / "lesion", tiny, TrainConfig(), {})

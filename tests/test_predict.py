@@ -149,7 +149,20 @@ def test_a_head_of_one_window_makes_progress_with_each_look() -> None:
     assert shares[:2] == pytest.approx([0.5, 0.8])
 
 
-def test_the_network_only_ever_sees_one_shape_and_every_voxel_is_covered(head: Study) -> None:
+def test_a_head_is_padded_to_what_the_network_takes_and_no_further(head: Study) -> None:
+    seen = []
+
+    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(tensor.shape[:3])
+        assert not tensor[:, 50:].any()
+        return np.zeros((*tensor.shape[:3], 3), np.float32)
+
+    # the brain is 64 x 50 x 80 mm
+    segment(head, replace(network(look), window=(72, 72, 88), stride=8))
+    assert seen == [(64, 56, 80)] * 2
+
+
+def test_larger_heads_are_seen_by_windows_and_every_voxel_is_covered(head: Study) -> None:
     shapes = []
 
     def everything(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -309,7 +322,7 @@ def test_the_record_says_what_was_averaged(head: Study) -> None:
 
 def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Path) -> None:
     tiny, scans = UNetConfig(width=2, depth=1), np.ones((8, 8, 8, 4), np.float32)
-    window = TrainConfig(window=scans.shape[:3])
+    window = TrainConfig(window=(16, 16, 16))
     model = tmp_path / "model"
     save_bundle(build_unet(tiny), model, tiny, window, {})
     alone = [load_network(model)]
@@ -324,8 +337,7 @@ def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Pat
     own, first, second = (one.run(scans) for one in alone)
     assert np.abs(own - second).max() > 1e-4
     np.testing.assert_allclose(together.run(scans), (own + second) / 2, atol=1e-6)
-    wider = load_network(model, (16, 8, 8))
-    assert wider.window == (16, 8, 8)
-    assert wider.run(np.ones((16, 8, 8, 4), np.float32)).shape == (16, 8, 8, 3)
+    assert (together.window, together.stride) == ((16, 16, 16), 4)
+    assert together.run(np.ones((16, 8, 12, 4), np.float32)).shape == (16, 8, 12, 3)
     assert together.mirrored is not None
     np.testing.assert_allclose(together.mirrored(scans), first, atol=1e-6)

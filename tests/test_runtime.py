@@ -46,8 +46,9 @@ choose_backend()
 from model.config import UNetConfig
 from model.unet import build_unet
 
-run = runner(build_unet(UNetConfig(width=4, depth=1)), (32, 36, 32))
-heads = list(np.random.default_rng(0).random((8, 32, 36, 32, 4), np.float32))
+run = runner(build_unet(UNetConfig(width=4, depth=1)))
+random = np.random.default_rng(0).random
+heads = [random((32, edge, 32, 4), np.float32) for edge in (36, 40) * 4]
 alone = [run(head) for head in heads]
 with ThreadPoolExecutor(4) as pool:
     print(all(np.array_equal(a, b) for a, b in zip(alone, pool.map(run, heads))), alone[0].shape)
@@ -64,8 +65,9 @@ from model.unet import build_unet
 def mebibytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
 
-run = runner(build_unet(UNetConfig(width=16, depth=2)), (128, 128, 128))
-head = np.ones((128, 128, 128, 4), np.float32)
+run = runner(build_unet(UNetConfig(width=16, depth=2)))
+head = np.ones((192, 192, 192, 4), np.float32)
+run(head[:8, :8, :8])
 before = mebibytes()
 run(head)
 print(mebibytes() - before)
@@ -156,8 +158,8 @@ def test_heads_that_come_at_once_do_not_get_each_others_result() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_network_keeps_nothing_of_a_head_in_memory() -> None:
-    # measured: 17 MiB, and 80 where its buffers are kept
-    assert int(python(MEMORY_LEFT_BEHIND, backend="openvino")) < 45
+    # measured: -2 MiB; 106 where its buffers are kept, 79 where its answer is
+    assert int(python(MEMORY_LEFT_BEHIND, backend="openvino")) < 30
 
 
 def test_a_backend_that_cannot_be_loaded_is_one_sentence_and_no_result() -> None:

@@ -98,17 +98,15 @@ class Placement:
         return full
 
 
-def preprocess(
-    study: Study, smallest: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], Placement]:
+def preprocess(study: Study, multiple: int = 1) -> tuple[NDArray[np.float32], Placement]:
     """Reorient, crop to the brain, MinMax-scale each modality, resample to 1 mm, pad.
 
     Parameters
     ----------
     study : Study
         Skull-stripped: the brain is wherever any modality is not zero.
-    smallest : (i, j, k)
-        What is smaller is padded to this shape.
+    multiple : int
+        Each axis is padded to a multiple of it.
 
     Returns
     -------
@@ -134,7 +132,7 @@ def preprocess(
     size = tuple(max(1, round(n * z)) for n, z in zip(inside.shape, zoom, strict=True))
     if np.prod(size, dtype=float) > MAX_RESAMPLED_VOXELS:
         raise ImplausibleStudyError(_too_large(size))
-    padded = tuple(max(n, least) for n, least in zip(size, smallest, strict=True))
+    padded = (-(-n // multiple) * multiple for n in size)
     tensor = np.zeros((*padded, len(study.scans)), np.float32)
     for channel, scan in enumerate(study.scans.values()):  # one at a time: large heads must fit
         scaled = _minmax(_cropped(scan.stored, study.grid, box), inside)

@@ -149,8 +149,8 @@ class Engine:
     def _load(self) -> None:
         try:
             network = load_network()
-            head = np.zeros((*network.window, len(Modality)), np.float32)
-            network.run(head)  # compiles, so that the first reader does not wait for it
+            edge = 8 * network.stride
+            network.run(np.zeros((edge, edge, edge, len(Modality)), np.float32))  # it can, or fails
         except UserError as error:
             self._failure = error
         except Exception as error:  # noqa: BLE001  # the reader is told, the queue goes on

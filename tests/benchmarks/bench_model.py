@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +28,7 @@ from openvino import opset16
 
 from model.bundle import load_model, read_bundle
 from model.predict import DEFAULT_MODEL, Network, load_network, segment
-from model.runtime import graph, settings
+from model.runtime import Run, graph, settings
 from utils.intake import read_study_folder
 from utils.memory import give_arrays_back
 from utils.nifti import write_labels
@@ -45,9 +44,10 @@ LOAD = "from model.predict import load_network; load_network()"
 
 @dataclass
 class Clock:
-    """Wall and CPU seconds of everything that was run under a name."""
+    """Wall and CPU seconds of everything that was run under a name, and what the network saw."""
 
     times: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
 
     def __call__(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function and note what it took."""
@@ -104,14 +104,21 @@ def cold(name: str, *arguments: str) -> None:
 
 def warm(study: Path, network: Network, clock: Clock) -> bytes:
     """Segment once, files to verified mask, every step on the clock."""
-    run, mirrored = (
-        partial(clock, NETWORK, r) for r in (network.run, network.mirrored or network.run)
-    )
-    timed = replace(network, run=run, mirrored=mirrored)
+
+    def timed(run: Run) -> Run:
+        def on_the_clock(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+            clock.shape = tensor.shape
+            found: NDArray[np.float32] = clock(NETWORK, run, tensor)
+            return found
+
+        return on_the_clock
+
+    run, mirrored = (timed(run) for run in (network.run, network.mirrored or network.run))
+    watched = replace(network, run=run, mirrored=mirrored)
 
     def whole() -> bytes:
         intake = clock("read and check", read_study_folder, study)
-        result = clock("segment", segment, intake.study, timed, intake.notices)
+        result = clock("segment", segment, intake.study, watched, intake.notices)
         mask: bytes = clock("write and verify", write_labels, result.labels, result.grid)
         return mask
 
@@ -121,12 +128,13 @@ def warm(study: Path, network: Network, clock: Clock) -> bytes:
 
 def bench_pipeline(study: Path, network: Network, mask: Path) -> Clock:
     """Say what a study costs once the network is loaded, and whether its mask stays the same."""
-    for run in (network.run, network.mirrored or network.run):
-        run(np.zeros((*network.window, 4), np.float32))
+    first = Clock()
+    warm(study, network, first)
+    say("loaded: four files to verified mask", seconds(*first.medians("whole")))
     clock = Clock()
     masks = {warm(study, network, clock) for _ in range(REPETITIONS)}
     rest = clock.medians("segment") - clock.a_study
-    say("warm: four files to verified mask", seconds(*clock.medians("whole")))
+    say("warm, a head of the same shape again", seconds(*clock.medians("whole")))
     say("  reading and checking", seconds(*clock.medians("read and check")))
     say(f"  network, {clock.windows} runs", seconds(*clock.a_study))
     say("  before, between and after", seconds(*rest))
@@ -175,7 +183,9 @@ def bench_floor(folder: Path, network: Network, clock: Clock) -> None:
     """Say how far the network is from what its operations cost at the machine's peak."""
     wall, cpu = peak_rate()
     say("peak, one large convolution", f"{wall:7.0f} GFLOP/s, {cpu:.0f} per second of CPU")
-    work = gflop(graph(load_model(read_bundle(folder)), network.window))
+    model = graph(load_model(read_bundle(folder)))
+    model.reshape([1, *clock.shape])
+    work = gflop(model)
     looks = max(2, network.networks) * clock.windows / 2
     ratios = clock.a_study * (wall, cpu) / (work * looks)
     say(
@@ -185,12 +195,12 @@ def bench_floor(folder: Path, network: Network, clock: Clock) -> None:
     )
 
 
-def bench_rival(python: str | None, window: tuple[int, int, int], clock: Clock) -> None:
+def bench_rival(python: str | None, clock: Clock) -> None:
     """Say what a network of nnU-Net's size costs under PyTorch, if there is one."""
     if python is None:
         say("nnU-Net-sized network under PyTorch", "left out: no torch here; name a --torch PYTHON")
         return
-    command = [python, str(RIVAL), *map(str, window)]
+    command = [python, str(RIVAL), *map(str, clock.shape[:3])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rival = json.loads(done.stdout)
     windows = rival["windows"]
@@ -221,7 +231,7 @@ def main() -> None:
         say("runtime", f"  {network.runtime}")
         clock = bench_pipeline(study, network, mask)
     bench_floor(arguments.model, network, clock)
-    bench_rival(arguments.torch, network.window, clock)
+    bench_rival(arguments.torch, clock)
 
 
 if __name__ == "__main__":
