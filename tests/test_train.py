@@ -192,6 +192,16 @@ def test_a_step_shows_patches_or_one_crop_and_at_last_a_whole_head(data: Path) -
         assert {tuple(cut.labels.shape for cut in cuts) for cuts in steps} == {patches, (one,)}
 
 
+def test_a_training_that_goes_on_sees_other_samples_and_the_same_ones_again(data: Path) -> None:
+    parts = split(find_cases(data), SHORT)
+    first, again, on = (
+        Samples(data, parts, replace(SHORT, started_from=start)).cuts(epoch=0, step=0)[0].images
+        for start in ("", "", "ab")
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, on)
+
+
 def test_samples_come_in_batches_of_heads_and_cubes(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

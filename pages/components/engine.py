@@ -149,8 +149,8 @@ class Engine:
     def _load(self) -> None:
         try:
             network = load_network()
-            edge = 8 * network.stride
-            network.run(np.zeros((edge, edge, edge, len(Modality)), np.float32))  # it can, or fails
+            edge = 8 * network.stride  # small: what cannot run here fails now, not with a patient
+            network.run(np.zeros((edge, edge, edge, len(Modality)), np.float32))
         except UserError as error:
             self._failure = error
         except Exception as error:  # noqa: BLE001  # the reader is told, the queue goes on
