@@ -111,7 +111,7 @@ def _averaging(members: Sequence[ModelInfo]) -> str:
     if len(members) == 1:
         return f"""The mean over the head and its mirror image counts. Weights SHA-256 `{members[0].sha256}`."""  # noqa: E501
     hashes = "\n".join(f"    {member.sha256}  {member.name}" for member in members)
-    return f"""The mean of {len(members)} such networks counts, trained in the same way, one on all patients and the
+    return f"""The mean of {len(members)} such networks counts, trained in the same way though not all for as long, one on all patients and the
 others without a fifth of them each; every second one is shown the head's mirror image. SHA-256 of their weights:
 
 {hashes}
