@@ -163,14 +163,15 @@ def _window_mean(
     tensor: NDArray[np.float32], run: Run, window: tuple[int, int, int], progress: Progress
 ) -> NDArray[np.float32]:
     """Mean over overlapping windows of each region's probability; most heads fit into one."""
-    i, j, k = (min(n, most) for n, most in zip(tensor.shape, window, strict=False))
-    if tensor.shape[:3] == (i, j, k):
+    shape = tensor.shape[:3]
+    i, j, k = map(min, shape, window)
+    if shape == (i, j, k):
         found = _probabilities(tensor, run)
         progress(1)
         return found
-    total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
-    count = np.zeros((*tensor.shape[:3], 1), np.float32)
-    windows = list(product(*map(_starts, tensor.shape, (i, j, k))))
+    total = np.zeros((*shape, len(Region)), np.float32)
+    count = np.zeros((*shape, 1), np.float32)
+    windows = list(product(*map(_starts, shape, (i, j, k))))
     for number, corner in enumerate(windows, 1):
         box = tuple(slice(c, c + n) for c, n in zip(corner, (i, j, k), strict=True))
         total[box] += _probabilities(tensor[box], run)

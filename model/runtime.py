@@ -70,7 +70,8 @@ def runner(model: "keras.Model") -> Run:
 
     if keras.backend.backend() == "openvino":
         return _compiled(model)
-    model.jit_compile = False  # every head has its own shape, and XLA would compile for each
+    if keras.backend.backend() == "tensorflow":
+        model.jit_compile = False  # every head has its own shape, and XLA would compile for each
     return lambda tensor: np.asarray(model.predict_on_batch(tensor[None])[0])
 
 
