@@ -93,6 +93,7 @@ def test_a_fold_is_asked_uncalibrated_about_the_patients_it_never_saw(
 
     def loaded_as(models: list[ModelInfo], unet: UNetConfig, window: object) -> Network:
         loaded.extend(models)
+        assert (unet, window) == (TINY, TrainConfig().window)
         return Network(in_doubt_of_one_row, (40, 40, 40), "", "", "by hand")
 
     parts = {"train": ["a"], "validation": ["b"], "test": ["c"]}

@@ -13,9 +13,10 @@ from model import train as training
 from model.augment import samples
 from model.bundle import load_model, read_bundle
 from model.config import TrainConfig, UNetConfig
-from model.dataset import Cubes, find_cases, split
+from model.dataset import Cubes, Packed, find_cases, split
 from model.predict import load_network
-from model.train import Samples, _learning_rate, train
+from model.train import Samples, _learning_rate, _predicted, train
+from model.unet import build_unet
 from tests.test_dataset import empty_head, one_cube
 from utils.errors import UserError
 
@@ -174,6 +175,13 @@ def test_a_settled_training_keeps_its_statistics_and_learns_from_patches_and_hea
         assert kept is (weight in ("moving_mean", "moving_variance")), (layer, weight)
     with pytest.raises(UserError, match="statistics of another"):
         train(data, tmp_path / "alone", TINY, both)
+
+
+def test_heads_of_any_shape_are_watched() -> None:
+    head, odd = empty_head(), (slice(13), slice(21), slice(10))
+    watched = Packed(head.images[odd], head.labels[odd], head.z_limits)
+    (stored,) = _predicted(build_unet(TINY), [watched], TINY, SHORT)
+    assert stored.shape == (13, 21, 10, 3)
 
 
 def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_nearly_nothing() -> None:
