@@ -66,8 +66,9 @@ Measured per patient on the {tested} test patients, by the code path the app run
 {_table(metrics)}
 
 {tested} patients are few: the intervals are wide, and a single hard case moves a mean by several points.
-The median says what to expect of a usual case, the worst cases below what can happen. The threshold, the smallest speck and
-what is averaged were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11, 14 and 20), so unseen ones may do slightly worse.
+The median says what to expect of a usual case, the worst cases below what can happen. The threshold, the smallest speck, what
+is averaged and which of two trainings is fold 0 were settled with these patients in view (`model/EXPERIMENTS.md`, 9, 11, 14, 20
+and 27), so unseen ones may do slightly worse.
 
 {_averaged(metrics)}
 {_worst(metrics)}

@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_a_network_that_could_not_be_loaded_can_be_loaded_again(
     assert not wait(engine.submit(study, ())).result().labels.any()
     assert engine.failure is None
     assert engine.runtime == "by hand"
+
+
+@pytest.mark.parametrize("graph", ["run", "mirrored"])
+def test_a_network_that_cannot_run_here_is_known_before_the_first_study(
+    monkeypatch: pytest.MonkeyPatch, graph: str
+) -> None:
+    def failing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise RuntimeError("illegal instruction")
+
+    whole = replace(network(nothing_found), mirrored=nothing_found)
+    engine = engine_with(monkeypatch, lambda: replace(whole, **{graph: failing}))
+    deadline = time.monotonic() + 30
+    while not engine.ready:
+        assert time.monotonic() < deadline, "the engine never got ready"
+        time.sleep(0.01)
+    assert "could not run on this machine (RuntimeError)" in str(engine.failure)
+    assert engine.runtime is None
 
 
 def test_a_job_whose_reader_is_gone_is_given_up(

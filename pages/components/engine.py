@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import streamlit as st
 
-from model.predict import Network, load_network, segment
+from model.predict import Network, load_network, region_probabilities, segment
 from utils.errors import ModelError, UserError
 from utils.notice import Notice
 from utils.segmentation import Segmentation
@@ -149,8 +149,8 @@ class Engine:
     def _load(self) -> None:
         try:
             network = load_network()
-            edge = 8 * network.stride  # small: what cannot run here fails now, not with a patient
-            network.run(np.zeros((edge, edge, edge, len(Modality)), np.float32))
+            edge = 8 * network.stride  # a small blank head: what cannot run here fails now
+            region_probabilities(np.zeros((edge, edge, edge, len(Modality)), np.float32), network)
         except UserError as error:
             self._failure = error
         except Exception as error:  # noqa: BLE001  # the reader is told, the queue goes on
