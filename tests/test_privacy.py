@@ -212,15 +212,18 @@ def test_neither_does_that_of_a_broken_archive(
     assert not TRACE.search("\n".join([*told, caplog.text]).encode())
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["on the patient", "on the trial run"])
 def test_a_network_that_fails_on_a_patient_does_not_name_him(
-    app: AppTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: AppTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at_once: bool
 ) -> None:
-    def failing(_: NDArray[np.float32]) -> NDArray[np.float32]:
-        raise RuntimeError(f"could not handle {CANARY.decode()}")
+    def failing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if at_once or tensor.any():
+            raise RuntimeError(f"could not handle {CANARY.decode()}")
+        return np.zeros((*tensor.shape[:3], 3), np.float32)
 
     monkeypatch.setattr(engine_module, "load_network", lambda: network(failing))
     st.cache_resource.clear()
     with caplog.at_level(logging.DEBUG):
         segmented(app.run(), four_named_files())
-    assert "unexpectedly" in app.error[0].value
+    assert "could not run on this machine (RuntimeError)" in app.error[0].value
     assert not TRACE.search((app.error[0].value + caplog.text).encode())
