@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.correct import NO_EDITS, Edits, History, Removal, corrected, removal_of
+from utils.correct import NO_EDITS, Edits, History, Removal, corrected, removals_of
 from utils.grid import Grid
 from utils.labels import Label, Region, regions_of
 from utils.measure import lesions, region_volumes_ml
@@ -47,7 +47,8 @@ def whole_ml(found: Segmentation) -> float:
 
 
 def removal(found: Segmentation, number: int, region: Region = Region.WT) -> Removal:
-    return removal_of(lesions(found.labels, found.grid, region)[number - 1], found.labels, region)
+    part = lesions(found.labels, found.grid, region)[number - 1]
+    return removals_of([part], found.labels, region)[0]
 
 
 def test_without_edits_the_mask_is_the_models_own(noisy: Segmentation) -> None:

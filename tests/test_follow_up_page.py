@@ -1,5 +1,9 @@
 """The Follow-up page as a person drives it; the growth is known from paper."""
 
+import gzip
+from dataclasses import replace
+from datetime import date
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,9 +14,13 @@ from tests.test_align import grid_of, head, motion
 from tests.test_compare_page import CUBE, GRID, file_of, labels_of, segmented_visit
 from utils import two_visits
 from utils.align import align, carried
+from utils.correct import NO_EDITS, removals_of
 from utils.grid import Grid
+from utils.labels import Region, regions_of
+from utils.measure import lesions
 from utils.nifti import write_labels
 from utils.phantom import ellipsoid
+from utils.segmentation import CERTAIN
 
 PAGE = "pages/views/follow_up.py"
 HALF = (slice(10, 15), *CUBE[1:])  # 0.5 mL within the cube
@@ -154,3 +162,42 @@ def test_erase_takes_the_earlier_visits_too(app: AppTest) -> None:
     assert not lesion_lines(app)
     assert "visit" not in app.session_state
     assert not any("DOE" in m.value for m in (*app.markdown, *app.caption))
+
+
+def test_a_correction_counts_although_the_page_it_was_made_on_was_left_at_once(
+    app: AppTest,
+) -> None:
+    visit = segmented_visit()
+    assert visit.segmentation is not None
+    labels = labels_of((CUBE, 4), (ELSEWHERE, 4))
+    probabilities = np.where(regions_of(labels), np.uint8(CERTAIN), np.uint8(0))
+    visit.segmentation = replace(visit.segmentation, labels=labels, probabilities=probabilities)
+    _, smaller = lesions(labels, GRID)
+    removed = NO_EDITS.without(removals_of([smaller], labels, Region.WT))
+    visit.history = visit.history.do(removed)  # and no page was drawn since
+    opened(app, PAGE, visit)
+    upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
+    assert table(app, "Region")[2][1:3] == ["0.5", "1.0"]  # not 1.1
+
+
+def test_an_earlier_visit_that_is_dated_later_is_asked_about(app: AppTest) -> None:
+    opened(app, PAGE, segmented_visit())
+    upload(app, "Earlier mask", file_of(labels_of((HALF, 4))))
+    earlier, current = app.date_input  # from left to right
+    current.set_value(date(2026, 5, 1)).run()
+    earlier.set_value(date(2026, 4, 1)).run()
+    assert not app.warning
+    earlier.set_value(date(2026, 6, 1)).run()
+    assert "later date" in app.warning[0].value
+
+
+def test_a_mask_in_metres_is_refused_until_a_person_confirms_millimetres(app: AppTest) -> None:
+    name, content, kind = file_of(labels_of((HALF, 4)))
+    metres = bytearray(gzip.decompress(content))
+    metres[123] = 1  # xyzt_units
+    opened(app, PAGE, segmented_visit())
+    upload(app, "Earlier mask", (name, bytes(metres), kind))
+    assert "measures in metres" in app.error[0].value
+    next(box for box in app.checkbox if "millimetres" in box.label).check().run()
+    assert not app.error
+    assert table(app, "Region")[2][1:3] == ["0.5", "1.0"]

@@ -74,6 +74,14 @@ def test_a_scan_is_no_mask() -> None:
         read_label_map(write_labels(values, GRID), "Reference mask")
 
 
+def test_noise_is_no_mask() -> None:
+    grid = Grid((32, 32, 32), GRID.affine)
+    values = np.zeros(grid.shape, np.uint8)
+    values[::2, ::2, ::2] = 1  # 4,096 voxels that do not touch
+    with pytest.raises(UnreadableVolumeError, match="4,096 separate parts"):
+        read_label_map(write_labels(values, grid), "Reference mask")
+
+
 def test_what_is_no_nifti_is_refused_as_a_scan_would_be() -> None:
     with pytest.raises(UnreadableVolumeError, match="Reference mask"):
         read_label_map(b"GIF89a not a mask", "Reference mask")

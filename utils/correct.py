@@ -65,11 +65,18 @@ class Removal:
         return np.frombuffer(self.voxels, np.int32)
 
 
-def removal_of(lesion: Lesion, labels: Labels, region: Region) -> Removal:
-    """Take out a lesion that `utils.measure.lesions` found in these labels for this region."""
-    where = lesion_map(region.mask(labels)) == lesion.number
-    voxels = np.flatnonzero(where).astype(np.int32).tobytes()
-    return Removal(region, lesion.volume_ml, lesion.centroid_mm, voxels)
+def removals_of(parts: Sequence[Lesion], labels: Labels, region: Region) -> list[Removal]:
+    """Take out lesions that `utils.measure.lesions` found in these labels for this region."""
+    numbered = lesion_map(region.mask(labels))
+    return [
+        Removal(
+            region,
+            part.volume_ml,
+            part.centroid_mm,
+            np.flatnonzero(numbered == part.number).astype(np.int32).tobytes(),
+        )
+        for part in parts
+    ]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from utils.errors import UnreadableVolumeError
 from utils.grid import Grid
 from utils.labels import Label, LabelCoding
+from utils.measure import lesion_map
 from utils.nifti import read_nifti
 from utils.notice import Notice
 from utils.upload import refuse
@@ -19,6 +20,8 @@ CODING_TITLES = {
     LabelCoding.MSD: "Medical Segmentation Decathlon",
 }
 SHOWN_NUMBERS = 5
+MOST_PARTS = 2000
+"""More than this is noise: of 361 BraTS 2020 patients none has more than 28 parts."""
 
 NEXT_STEP = (
     "Choose a label map of glioma (BraTS or Decathlon numbers); if it was resampled, do it again "
@@ -85,7 +88,7 @@ class LabelMap:
         return coding.decode(self.numbers)
 
 
-def read_label_map(data: bytes, subject: str) -> LabelMap:
+def read_label_map(data: bytes, subject: str, *, millimetres: bool = False) -> LabelMap:
     """Read an uploaded mask through the same gate as a scan.
 
     Parameters
@@ -94,20 +97,26 @@ def read_label_map(data: bytes, subject: str) -> LabelMap:
         A ``.nii`` or ``.nii.gz`` file.
     subject : str
         How messages name it; never the client's file name.
+    millimetres : bool
+        See `utils.nifti.read_nifti`.
 
     Raises
     ------
     UnreadableVolumeError
         If the file cannot be trusted, or holds something other than labels.
     """
-    volume, notices = read_nifti(data, subject, labels=True)
+    volume, notices = read_nifti(data, subject, labels=True, millimetres=millimetres)
     found = np.unique(volume.values)
     if not (np.isin(found, np.arange(np.iinfo(np.uint8).max + 1))).all():
         refuse(subject, "it holds values that are no label numbers", NEXT_STEP)
     present = frozenset(int(number) for number in found) - {0}
     if not any(present <= dict(coding.value).keys() for coding in LabelCoding):
         refuse(subject, f"no known coding has its numbers, {_listed(present)}", NEXT_STEP)
-    return LabelMap(volume.values.astype(np.uint8), volume.grid, present, notices)
+    numbers = volume.values.astype(np.uint8)
+    parts = int(lesion_map(numbers > 0).max())
+    if parts > MOST_PARTS:
+        refuse(subject, f"it has {parts:,} separate parts, so it seems to be noise", NEXT_STEP)
+    return LabelMap(numbers, volume.grid, present, notices)
 
 
 def coding_text(coding: LabelCoding) -> str:

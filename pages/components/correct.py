@@ -14,11 +14,13 @@ from utils.segmentation import Segmentation
 MOST_ML = 100.0
 
 
-def follow(visit: Visit, segmentation: Segmentation) -> Segmentation:
-    """Bring the visit into line with its edits; what is to be shown of the model's segmentation."""
-    edits = visit.edits
-    edited = visit.edited
-    if edits == NO_EDITS:
+def follow(visit: Visit) -> Segmentation | None:
+    """Bring the visit into line with its edits; what every page is about, if there is anything.
+
+    Every page asks here: a click that changes the edits may be answered by another page.
+    """
+    segmentation, edits, edited = visit.segmentation, visit.edits, visit.edited
+    if segmentation is None or edits == NO_EDITS:
         visit.edited = visit.edited_mask = None
         return segmentation
     visit.edited = memo(("edited", edits), lambda: corrected(segmentation, edits))
@@ -119,9 +121,13 @@ def _reset() -> None:
     _step_to(lambda visit: visit.history.do(NO_EDITS))
 
 
-def _put_back(position: int) -> None:
+def _put_back(which: int) -> None:
     def without_removal(visit: Visit) -> History:
-        return visit.history.do(visit.edits.with_again(visit.edits.removed[position]))
+        edits = visit.edits
+        for removal in edits.removed:
+            if hash(removal) == which:  # gone at a second click before the page is drawn anew
+                edits = edits.with_again(removal)
+        return visit.history.do(edits)
 
     _step_to(without_removal)
 
@@ -142,7 +148,7 @@ def _removed(visit: Visit) -> None:
             key=f"put_back_{position}",
             icon=":material/undo:",
             on_click=_put_back,
-            args=(position,),
+            args=(hash(removal),),  # not itself: arguments live for ever
             help=removal.title,
             width="stretch",
         )

@@ -12,7 +12,7 @@ from pages.components.table import table
 from pages.components.viewer import LookAt
 from utils.burden import Burden, Entry, burden
 from utils.cohort import cohort
-from utils.correct import NO_EDITS, removal_of
+from utils.correct import NO_EDITS, removals_of
 from utils.doubt import doubtful_slices, volume_spreads
 from utils.grid import Grid
 from utils.labels import TUMOUR_LABELS, Label, Region
@@ -110,8 +110,8 @@ def volume_table(visit: Visit, segmentation: Segmentation) -> None:
     )
 
 
-def where_to_look(visit: Visit, segmentation: Segmentation) -> None:
-    """Offer the slices on which the model expects most to be wrong, one click each."""
+def where_to_look(segmentation: Segmentation) -> None:
+    """Offer the slices on which the model expects its own mask to be most wrong, a click each."""
     doubtful = memo(("doubt",), lambda: doubtful_slices(segmentation))
     if not doubtful:
         return
@@ -321,10 +321,9 @@ def _keep_only(region_name: str, number: int) -> None:
 def _take_out(region: Region, condemned: Callable[[Lesion], bool]) -> None:
     """Remove the parts of a region that are condemned, as they are shown now."""
     visit = current_visit()
-    if visit is None or visit.shown is None:
+    found: Burden | None = recall(("burden", visit.edits)) if visit else None
+    if visit is None or found is None:
         return
-    found: Burden | None = recall(("burden", visit.edits))
-    parts = () if found is None else found.lesions if region is Region.WT else found.foci
-    labels = visit.shown.labels
-    removals = [removal_of(part, labels, region) for part in parts if condemned(part)]
+    parts = found.lesions if region is Region.WT else found.foci
+    removals = removals_of([part for part in parts if condemned(part)], found.labels, region)
     visit.history = visit.history.do(visit.edits.without(removals))

@@ -1,7 +1,7 @@
 """A mask, or the scan of an earlier visit, uploaded on its own: read, named, kept until erased."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import streamlit as st
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pages.components.session import keep, recall, upload_generation
 from utils.burden import Burden, burden
-from utils.errors import UserError
+from utils.errors import UnconfirmedUnitError, UserError
 from utils.filename import label_of
 from utils.grid import Grid
 from utils.intake import Reading, read_scan
@@ -78,7 +78,7 @@ def mask_upload(title: str, key: str) -> UploadedMask | None:
             return None
         try:
             subject = f"{title} ({label_of(upload.name)})"
-            slot.label_map = read_label_map(upload.getvalue(), subject)
+            slot.label_map = _read_mask(upload.getvalue(), subject, key)
         except UserError as error:
             st.error(str(error))
             return None
@@ -103,7 +103,10 @@ def scan_upload(title: str, key: str) -> Volume | None:
         if upload is None:
             return None
         with st.spinner("Checking the scan …"):
-            reading = read_scan(Modality.T1CE, upload.name, upload.getvalue())
+            judge = partial(read_scan, Modality.T1CE, upload.name, upload.getvalue())
+            reading = judge()
+        if isinstance(reading.error, UnconfirmedUnitError) and _millimetres(key):
+            reading = judge(millimetres=True)
         if reading.volume is None:
             st.error(str(reading.error))
             return None
@@ -118,6 +121,22 @@ def scan_upload(title: str, key: str) -> Volume | None:
         if notice.consent:
             st.warning(notice.text, icon=":material/warning:")
     return reading.volume
+
+
+def _read_mask(data: bytes, subject: str, key: str) -> LabelMap:
+    try:
+        return read_label_map(data, subject)
+    except UnconfirmedUnitError:
+        if not _millimetres(key):
+            raise
+        return read_label_map(data, subject, millimetres=True)
+
+
+def _millimetres(key: str) -> bool:
+    """Ask about the unit that the header states."""
+    return st.checkbox(
+        "I confirm that the numbers in its header are millimetres.", key=f"millimetres_{key}"
+    )
 
 
 def _coding(key: str, slot: _Slot) -> LabelCoding | None:

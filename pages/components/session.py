@@ -13,7 +13,7 @@ import streamlit as st
 from pages.components.engine import Job
 from pages.components.expiry import forget_files
 from pages.components.viewer import LookAt, forget_session
-from utils.correct import NO_EDITS, Edits, History
+from utils.correct import Edits, History
 from utils.intake import Intake
 from utils.segmentation import Segmentation
 
@@ -67,11 +67,6 @@ class Visit:
     def edits(self) -> Edits:
         """The corrections in force."""
         return self.history.present
-
-    @property
-    def shown(self) -> Segmentation | None:
-        """What the page is about: the corrected segmentation if there is one, else the model's."""
-        return self.segmentation if self.edits == NO_EDITS else self.edited
 
     def __del__(self) -> None:
         """Nobody waits for the result any more."""

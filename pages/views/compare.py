@@ -5,6 +5,7 @@ import secrets
 import streamlit as st
 
 from pages.components.comparing import judged, show_scores
+from pages.components.correct import follow
 from pages.components.heading import heading
 from pages.components.mask_slices import TwoMasks, mask_slices
 from pages.components.mask_upload import mask_upload
@@ -56,7 +57,7 @@ def compare_masks() -> None:
 
 heading("Compare with a reference mask")
 visit = current_visit()
-segmentation = visit.shown if visit else None
+segmentation = follow(visit) if visit else None
 choice = MASKS
 if segmentation is not None:
     choice = str(

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.components.alignment import CHECKERBOARD, both_visits
+from pages.components.correct import follow
 from pages.components.follow_up import (
     comparison,
     current_study,
@@ -30,7 +31,7 @@ STUDY, MASK = "The study on the Segment page", "An uploaded mask"
 def current() -> VisitMask | None:
     """The visit that is judged, whichever way it comes."""
     visit = current_visit()
-    segmentation = visit.shown if visit else None
+    segmentation = follow(visit) if visit else None
     if visit is None or segmentation is None:
         st.caption("A study segmented on the *Segment* page is taken from there.")
         return uploaded_visit("Current", "current")
@@ -42,6 +43,8 @@ def current() -> VisitMask | None:
 
 def show_change(earlier: list[VisitMask], now: VisitMask) -> None:
     """Numbers first: they need no alignment; then what lies where."""
+    if now.day and any(visit.day and visit.day > now.day for visit in earlier):
+        st.warning("An earlier visit has a later date than the current one. Check the dates.")
     names = [name_of(visit, n, len(earlier)) for n, visit in enumerate(earlier)]
     chosen = len(earlier) - 1
     if len(earlier) > 1:
@@ -58,12 +61,13 @@ def show_change(earlier: list[VisitMask], now: VisitMask) -> None:
 def show_pictures(visits: TwoVisits) -> None:
     """Both visits side by side: in the viewer if the study is there, else on plain slices."""
     visit = current_visit()
+    shown = follow(visit) if visit else None
     now = visits.current.burden
     st.markdown("#### Both visits, linked")
-    if visit is not None and visit.shown is not None and visit.shown.labels is now.labels:
+    if visit is not None and shown is not None and shown.labels is now.labels:
         viewer(
             visit.intake.study,
-            visit.shown,
+            shown,
             key="followup",
             look_at=look_at() or visit.look_at,
             comparison=comparison(visits),

@@ -83,7 +83,7 @@ def show_result(visit: Visit, segmentation: Segmentation) -> None:
     for column in panel:  # before all else: everything follows the edits
         with column:
             corrections(visit)
-    current = follow(visit, segmentation)
+    current = follow(visit) or segmentation
     with pictures:
         shown = viewer(visit.intake.study, current, key="viewer", look_at=visit.look_at)
     corrected = " :orange-badge[corrected]" if visit.edited else ""
@@ -91,7 +91,7 @@ def show_result(visit: Visit, segmentation: Segmentation) -> None:
     volumes(visit, current, numbers)
     with above:
         remarks(visit, current)
-    findings(visit, current)
+    findings(visit, segmentation, current)
     with again:
         erase_button()
     if edited_mask_written(visit, above):
@@ -112,14 +112,14 @@ def edited_mask_written(visit: Visit, above: DeltaGenerator) -> bool:
     return True
 
 
-def findings(visit: Visit, current: Segmentation) -> None:
+def findings(visit: Visit, model: Segmentation, current: Segmentation) -> None:
     """What a reader would otherwise measure by hand, and where the model doubts."""
     lesion_table(visit, current)
     table, doubt = st.columns([2.2, 1], gap="large")
     with table:
         volume_table(visit, current)
     with doubt:
-        where_to_look(visit, current)
+        where_to_look(model)
     provenance(visit, current)
 
 
