@@ -74,3 +74,13 @@ def test_oedema_alone_is_a_lesion_without_focus() -> None:
     (entry,) = found.entries
     assert entry.part.volumes_ml[Region.WT] == pytest.approx(1.0)
     assert (entry.diameters, found.foci) == (None, ())
+
+
+def test_more_foci_than_letters_all_have_their_line() -> None:
+    labels = np.full((60, 60, 6), Label.ED, np.uint8)
+    for n in range(30):
+        i, j = divmod(n, 6)
+        labels[2 + 10 * i : 10 + 10 * i, 2 + 9 * j : 9 + 9 * j, 1:5] = Label.ET
+    names = [entry.name for entry in burden(labels, Grid(labels.shape, np.eye(4))).entries]
+    assert names[:2] == ["1", "1a"]
+    assert names[26:] == ["1z", "1aa", "1ab", "1ac", "1ad"]

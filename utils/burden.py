@@ -1,7 +1,9 @@
 """Tumour burden: what one mask measures, and the list of lesions that every page and file shows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, product
 from string import ascii_lowercase
 
 import numpy as np
@@ -107,10 +109,16 @@ class Burden:
             diameters = next((d for _, d in foci or measured), None)
             return (Entry(name, Region.WT, lesion, diameters),)
         below = [
-            Entry(name + letter, Region.TC, focus, diameters)
-            for letter, (focus, diameters) in zip(ascii_lowercase, foci, strict=False)
+            Entry(name + letters, Region.TC, focus, diameters)
+            for letters, (focus, diameters) in zip(_letters(), foci, strict=False)
         ]
         return Entry(name, Region.WT, lesion, None, len(foci)), *below
+
+
+def _letters() -> Iterator[str]:
+    """Yield a to z, aa, ab and so on: however many foci there are, each has its line."""
+    for length in count(1):
+        yield from map("".join, product(ascii_lowercase, repeat=length))
 
 
 def burden(labels: NDArray[np.uint8], grid: Grid, midline_mm: float | None = None) -> Burden:

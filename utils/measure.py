@@ -20,6 +20,7 @@ from utils.study import Modality, Study
 MEASURABLE_MM = 10.0  # RANO: both diameters at least this long
 LEAST_SHOWN_ML = 0.1  # less is not told as 0.0
 MIDLINE_HALF_WIDTH_MM = 5.0  # closer to the midline than this, a side would be a guess
+MOST_PAIRS = 1_000_000  # of corners and segments looked at together: tens of megabytes
 
 _WITH_CORNERS = ndimage.generate_binary_structure(3, 3)
 _PLANE_WITH_CORNERS = ndimage.generate_binary_structure(2, 2)
@@ -131,13 +132,16 @@ def midline_x_mm(brain: Mask, grid: Grid) -> float:
     """
     if not brain.any():
         raise ValueError("an empty brain mask has no midline")
-    return float(np.median(_world_mm(np.argwhere(brain), grid)[:, 0]))
+    x_mm = grid.affine[0]
+    # plane by plane: the indices of all voxels of a large brain at once would be half a gigabyte
+    planes = [x_mm[1:3] @ np.nonzero(plane) + i * x_mm[0] for i, plane in enumerate(brain)]
+    return float(np.median(np.concatenate(planes)) + x_mm[3])
 
 
 def study_midline_mm(study: Study) -> float | None:
     """World x of a study's midline, see `midline_x_mm`; None if its FLAIR scan is empty."""
     flair = study.scans[Modality.FLAIR]
-    head = flair.values != 0
+    head = flair.stored != 0
     return midline_x_mm(head, flair.grid) if head.any() else None
 
 
@@ -290,13 +294,18 @@ def _widest_chord(segments: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The width is linear between the outline's corners, so a widest chord passes through one of them.
     """
-    (s, t), (s_end, t_end) = segments[:, 0].T, segments[:, 1].T
-    beyond_start = s[:, None] - s  # (corner, segment)
+    s, t = segments[:, 0].T
+    s_end, t_end = segments[:, 1].T
     run = s_end - s
-    fraction = beyond_start / np.where(run == 0, 1, run)
-    meets = np.where(run == 0, beyond_start == 0, (fraction >= 0) & (fraction <= 1))
-    heights = np.where(meets, t + fraction * (t_end - t), np.nan)
-    top, bottom = np.nanmax(heights, axis=1), np.nanmin(heights, axis=1)
+    tops, bottoms = [], []
+    for corners in np.array_split(s, 1 + s.size**2 // MOST_PAIRS):
+        beyond_start = corners[:, None] - s  # (corner, segment)
+        fraction = beyond_start / np.where(run == 0, 1, run)
+        meets = np.where(run == 0, beyond_start == 0, (fraction >= 0) & (fraction <= 1))
+        heights = np.where(meets, t + fraction * (t_end - t), np.nan)
+        tops.append(np.nanmax(heights, axis=1))
+        bottoms.append(np.nanmin(heights, axis=1))
+    top, bottom = np.concatenate(tops), np.concatenate(bottoms)
     widest = int((top - bottom).argmax())
     return np.array([[s[widest], bottom[widest]], [s[widest], top[widest]]])
 
