@@ -156,9 +156,23 @@ def require_measured(folder: Path, members: Sequence[ModelInfo]) -> None:
     """
     if not (folder / METRICS).exists():
         return
-    measured = json.loads((folder / METRICS).read_text())
+    measured = read_metrics(folder)
     if any(measured.get(key) != value for key, value in papers(members).items()):
         raise _broken(folder, f"holds other weights or temperatures than {METRICS} was measured on")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What ``metrics.json`` of a model folder holds.
+
+    Raises
+    ------
+    ModelError
+        If there is none: its masks cannot be shown with their expected error.
+    """
+    try:
+        return dict(json.loads((folder / METRICS).read_text()))
+    except (OSError, ValueError) as error:
+        raise _broken(folder, f"lacks its figures ({METRICS}): {error}") from error
 
 
 def load_model(info: ModelInfo) -> "keras.Model":

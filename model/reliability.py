@@ -6,7 +6,6 @@ next patient with at least that coverage, whatever the errors' distribution. Err
 units of the network's own doubt about the patient, so that who is doubted gets a wider interval.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.bundle import METRICS
+from model.bundle import read_metrics
 from model.predict import DEFAULT_MODEL
 from utils.doubt import OFFSET_ML
 from utils.labels import Region
@@ -106,9 +105,14 @@ def shipped_reliability() -> Reliability:
 
 
 def read_reliability(folder: Path) -> Reliability:
-    """From the measured figures of a model folder."""
-    metrics = json.loads((folder / METRICS).read_text())
-    return reliability(unseen_cases(metrics))
+    """From the measured figures of a model folder.
+
+    Raises
+    ------
+    ModelError
+        If it has none.
+    """
+    return reliability(unseen_cases(read_metrics(folder)))
 
 
 def unseen_cases(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:

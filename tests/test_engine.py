@@ -1,13 +1,17 @@
 import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from model.predict import Network
+from model.reliability import read_reliability
 from pages.components import engine as engine_module
 from pages.components.engine import Engine, Job
 from pages.components.session import Visit
@@ -180,3 +184,36 @@ def test_a_job_whose_reader_is_gone_is_given_up(
     with pytest.raises(UserError, match="cancelled"):
         wait(job).result()
     assert job.study is None
+
+
+def test_a_study_on_which_the_network_failed_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, study: Study
+) -> None:
+    def failing(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if tensor.any():  # the engine's own trial run is blank
+            raise MemoryError
+        return nothing_found(tensor)
+
+    engine = engine_with(monkeypatch, lambda: network(failing))
+    patient = Study(dict(study.scans))
+    wait(engine.submit(patient, ()))
+    gone = weakref.ref(patient)
+    gc.disable()  # it must not take the collector, which comes when it likes
+    try:
+        del patient
+        deadline = time.monotonic() + 5  # the engine's thread may still be on its way out
+        while gone() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_without_its_figures_the_model_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch, study: Study, tmp_path: Path
+) -> None:
+    unmeasured = partial(read_reliability, tmp_path)
+    monkeypatch.setattr(engine_module, "shipped_reliability", unmeasured)
+    engine = engine_with(monkeypatch, lambda: network(nothing_found))
+    with pytest.raises(ModelError, match=r"lacks its figures \(metrics.json\)"):
+        wait(engine.submit(study, ())).result()

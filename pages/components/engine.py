@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from model.predict import Network, load_network, region_probabilities, segment
+from model.reliability import shipped_reliability
 from utils.errors import ModelError, UserError
 from utils.notice import Notice
 from utils.segmentation import Segmentation
@@ -83,7 +84,7 @@ class Job:
                 raise _CancelledError
             self._future.set_result(segment(study, network, self.notices, self._advance))
         except UserError as error:
-            self._future.set_exception(error)
+            self._future.set_exception(_alone(error))
         except _CancelledError:
             self._future.set_exception(UserError("The segmentation was cancelled."))
         except Exception as error:  # noqa: BLE001  # logged here, told below, and never a mask
@@ -148,6 +149,7 @@ class Engine:
 
     def _load(self) -> None:
         try:
+            shipped_reliability()  # a mask is only shown with its expected error
             network = load_network()
             edge = 8 * network.stride  # a small blank head: what cannot run here fails now
             region_probabilities(np.zeros((edge, edge, edge, len(Modality)), np.float32), network)
@@ -177,6 +179,12 @@ _NOT_LOADED = ModelError("The network is being loaded again. Try again in a mome
 def engine() -> Engine:
     """The one engine of this server; it starts to load the network when first asked for."""
     return Engine()
+
+
+def _alone(error: UserError) -> UserError:
+    """The sentence without its traceback, which holds on to the study it failed on."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _unexpected(error: Exception) -> ModelError:

@@ -6,6 +6,7 @@ option must be longer than the grace here: a session it has given up cannot be c
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -74,10 +75,12 @@ class Sweep:
             s.session.id: s.session for s in server._session_mgr.list_sessions() if not s.client
         }
         self._gone_since = {name: self._gone_since.get(name, now) for name in away}
-        for name, since in self._gone_since.items():
-            if now - since >= self.grace_s:
-                server.close_session(name)
-                _empty(away[name])  # Streamlit's loop holds the last session it has seen
+        expired = [name for name, since in self._gone_since.items() if now - since >= self.grace_s]
+        for name in expired:
+            server.close_session(name)
+            _empty(away.pop(name))  # Streamlit's loop holds the last session it has seen
+        if expired:
+            gc.collect()  # Streamlit does so after a script's run: this session will have none
         # Streamlit drops a download only when it finds it unused a second time
         server.media_file_mgr.remove_orphaned_files()
 

@@ -1,20 +1,23 @@
 """Model: what was trained on what, the figures as measured, the limits."""
 
-import json
-
 import streamlit as st
 
-from model.bundle import METRICS
+from model.bundle import read_metrics
 from model.card import CALIBRATION_PLOT, CARD, DICE_PLOT, VOLUME_PLOT
 from model.predict import DEFAULT_MODEL
 from pages.components.engine import engine
+from utils.errors import ModelError
 from utils.labels import Region
 
 st.title("Model")
 runtime = engine().runtime
 st.caption(f"Runs here as: {runtime}." if runtime else "The network is being loaded.")
 
-summary = json.loads((DEFAULT_MODEL / METRICS).read_text())["summary"]
+try:
+    summary = read_metrics(DEFAULT_MODEL)["summary"]
+except ModelError as error:
+    st.error(str(error))
+    st.stop()
 for column, region in zip(st.columns(3), Region, strict=True):
     dice = summary[region.name]["dice"]
     column.metric(

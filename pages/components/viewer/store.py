@@ -4,6 +4,7 @@ A volume lives at an unguessable address, for as long as the session that publis
 and the study it came from exists; Streamlit itself keeps a closed session's memory much longer.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from streamlit import runtime
 
 from pages.components.viewer.encode import Payload
 
+LOG = logging.getLogger(__name__)
 GRACE_S = 60.0  # a sleeping laptop or a lost connection may come back within it
 SWEEP_INTERVAL_S = 5.0
 TOKEN_BYTES = 32
@@ -187,7 +189,10 @@ class ScanStore:
     def _sweep_forever(self) -> None:
         while True:
             time.sleep(min(SWEEP_INTERVAL_S, self.grace_s))
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:  # what fails once must not stop all later sweeps
+                LOG.exception("volumes of closed sessions could not be cleared")
 
 
 STORE = ScanStore()
