@@ -12,7 +12,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -142,6 +142,12 @@ def find_cases(folder: Path) -> list[Case]:
             cases.append(Case(name, patient, find_scans(path.parent), path))
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
+    names = [case.name for case in cases]
+    if doubles := {name for name in names if names.count(name) > 1}:
+        raise UserError(
+            f"{folder} holds two cases called {min(doubles)}; figures and splits go by the names. "
+            "Rename one of the folders."
+        )
     if not cases:
         raise UserError(
             f"{folder} holds no labelled BraTS case (a folder with four scans and a _seg file). "
@@ -207,8 +213,8 @@ def split(cases: Sequence[Case], config: TrainConfig) -> Split:
 
 
 def pack(case: Case, cache: Path) -> Packed:
-    """Preprocess a case, or take it from the cache folder if it is there."""
-    folder = cache / case.name
+    """Preprocess a case, or take it from the cache folder if it is there as it would be now."""
+    folder = cache / f"{case.name}_{_fingerprint(case)}"
     if not (folder / "meta.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         images, labels, z_limits = _preprocessed(case)
@@ -221,6 +227,13 @@ def pack(case: Case, cache: Path) -> Packed:
         np.load(folder / "labels.npy", mmap_mode="r"),
         np.array(json.loads((folder / "meta.json").read_text())["z_limits"]),
     )
+
+
+def _fingerprint(case: Case) -> str:
+    """Stands for the files that a case is made of, and for how they are prepared."""
+    files = [(p.name, p.stat()) for p in (*case.scans.values(), case.segmentation)]
+    made_of = [asdict(SPEC), [(name, at.st_size, at.st_mtime_ns) for name, at in files]]
+    return sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
 
 def unpacked(images: NDArray[np.uint8]) -> NDArray[np.float32]:

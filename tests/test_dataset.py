@@ -135,6 +135,24 @@ def test_a_packed_case_keeps_image_and_label_together(tmp_path: Path) -> None:
         assert packed.z_limits[0].max() < 0 < packed.z_limits[1].min()
 
 
+def test_a_case_that_has_changed_is_packed_anew(tmp_path: Path) -> None:
+    write_case(tmp_path, "BraTS20_Training_007")
+    (case,) = find_cases(tmp_path)
+    assert pack(case, tmp_path / "cache").labels.any()
+    corrected = nib.load(case.segmentation)
+    blank = np.zeros(corrected.shape, np.uint8)
+    nib.save(nib.Nifti1Image(blank, corrected.affine), case.segmentation)
+    assert not pack(case, tmp_path / "cache").labels.any()
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
+    for release in ("a", "b"):
+        (tmp_path / release).mkdir()
+        write_case(tmp_path / release, "BraTS20_Training_007")
+    with pytest.raises(UserError, match="two cases called BraTS20_Training_007"):
+        find_cases(tmp_path)
+
+
 CUBE_MM = (60, 60, 39)
 
 
