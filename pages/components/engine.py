@@ -1,7 +1,7 @@
-"""The network in the server: loaded once for everybody, one study at a time, never in a script run.
+"""The network for everybody: loaded once, one study at a time, never in a script run.
 
 Work started inside a script run dies as soon as the reader touches a widget; here it runs on a
-thread of its own, and pages only look at it.
+thread of its own, which waits for the network's process, and pages only look at it.
 """
 
 import logging
@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import streamlit as st
 
-from model.predict import Network, load_network, region_probabilities, segment
+from model.predict import Network, region_probabilities, segment
 from model.reliability import shipped_reliability
+from model.worker import load_network
 from utils.errors import ModelError, UserError
 from utils.notice import Notice
 from utils.segmentation import Segmentation
