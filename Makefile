@@ -50,11 +50,11 @@ data: .venv/dev           ## unpack the real cases beside the repository, if the
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/app: requirements.txt | .venv/python
+.venv/app: requirements.txt constraints.txt | .venv/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-.venv/%: requirements-%.txt requirements.txt | .venv/python
+.venv/%: requirements-%.txt requirements.txt constraints.txt | .venv/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

@@ -3,9 +3,12 @@
 import ast
 import asyncio
 import logging
+import re
+import sysconfig
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +287,19 @@ def test_no_page_opens_a_connection_or_prints(source: Path) -> None:
     }
     assert not imported & {"socket", "urllib", "requests", "httpx", "aiohttp", "http", "smtplib"}
     assert "print" not in {name_of(call) for call in calls(source)}
+
+
+def test_every_installed_package_is_pinned() -> None:
+    """What requirements.txt brings along too: an install next year must be the one tested here."""
+    files = [*ROOT.glob("requirements*.txt"), ROOT / "constraints.txt"]
+    pins = re.findall(r"^([\w.-]+)==(\S+)", "\n".join(f.read_text() for f in files), re.MULTILINE)
+    pinned = {plain(name): version for name, version in pins}
+    packages = [sysconfig.get_path("purelib")]
+    found = {plain(d.name): d.version for d in metadata.distributions(path=packages)}
+    for name in found.keys() - {"pip", "setuptools", "wheel"}:  # which no program needs to run
+        assert found[name].partition("+")[0] == pinned.get(name), name  # +cpu: how it was built
+
+
+def plain(name: str) -> str:
+    """A package's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
