@@ -3,18 +3,22 @@
 import gzip
 import io
 import json
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import streamlit as st
 from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
+from model import worker
 from model.predict import Network
 from pages.components import downloads
 from pages.components import engine as engine_module
@@ -23,8 +27,10 @@ from utils.errors import ModelError
 from utils.grid import Grid
 from utils.labels import Region
 from utils.nifti import write_labels
+from utils.phantom import demo_study
 from utils.sidecar import Result, sidecar_json
 from utils.study import Modality
+from utils.volume import Volume
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "pages/views").glob("[!_]*.py"))
@@ -374,3 +380,27 @@ def test_a_head_without_tumour_is_said_aloud(app: AppTest, monkeypatch: pytest.M
     finished(app)
     assert [m.value for m in app.metric] == ["none found"] * 3
     assert "No tumour was found" in app.info[0].value
+
+
+def test_the_page_and_the_command_give_the_same_mask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The shipped network on the demo study, by both ways in: equal to the last byte."""
+    study, _ = demo_study()
+    files = [(f"case_{m}.nii.gz", file_of(study.scans[m]), "application/gzip") for m in Modality]
+    for name, content, _ in files:
+        (tmp_path / name).write_bytes(content)
+    out = tmp_path / "masks" / "out.nii.gz"
+    out.parent.mkdir()
+    command = [sys.executable, "-m", "model.predict", str(tmp_path), str(out)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    monkeypatch.setattr(engine_module, "load_network", worker.load_network)
+    st.cache_resource.clear()
+    app = segmented(drop(AppTest.from_file(ROOT / "app.py", default_timeout=60).run(), files))
+    assert not app.exception
+    assert app.session_state["visit"].mask == out.read_bytes()
+
+
+def file_of(scan: Volume) -> bytes:
+    image = nib.Nifti1Image(scan.values.astype(np.int16), scan.grid.affine)
+    return gzip.compress(image.to_bytes(), 1)
