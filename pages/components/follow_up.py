@@ -325,8 +325,9 @@ def _look(region: str, number: int) -> None:
     kept: _Kept | None = recall(_KEPT)
     if kept is not None and kept.visits is not None:
         visits, chosen = kept.visits, Region[region]
-        voxel = visits.middle(chosen, visits.lesions(chosen)[number])
-        kept.look_at = LookAt(voxel) if voxel else kept.look_at
+        for change in visits.lesions(chosen)[number : number + 1]:  # none, if the masks are others
+            voxel = visits.middle(chosen, change)
+            kept.look_at = LookAt(voxel) if voxel else kept.look_at
 
 
 def _kept() -> _Kept:
