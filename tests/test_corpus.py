@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import corpus
 from tests.corpus import CANARY, ROWS, TISSUES, Row
 from utils.errors import UserError
+from utils.intake import read_study_folder
 from utils.label_map import read_label_map
+from utils.nifti import write_labels
 
 JUDGE = Path(__file__).with_name("corpus.py")
 
@@ -42,6 +45,17 @@ def test_row(index: int, row: Row, verdicts: list[dict[str, Any]]) -> None:
         assert any(re.search(row.says, sentence) for sentence in sentences), sentences
     assert found["bytes"] < corpus.MEMORY_BYTES
     assert found["seconds"] < corpus.SECONDS
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.verdict != corpus.REFUSE], ids=lambda row: row.title
+)
+def test_every_scan_that_is_accepted_gets_a_mask_that_verifies(row: Row, tmp_path: Path) -> None:
+    corpus.write(row, tmp_path / "study")
+    for scan in read_study_folder(tmp_path / "study").study.scans.values():
+        labels = np.zeros(scan.grid.shape, np.uint8)
+        labels[4:9, 5:12, 3:8] = 2
+        write_labels(labels, scan.grid)
 
 
 def test_the_largest_clinical_scans_are_checked_in_one_gigabyte(tmp_path: Path) -> None:

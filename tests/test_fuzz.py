@@ -2,12 +2,14 @@
 
 import gzip
 
+import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tests.corpus import LPS, nifti
 from utils.errors import UserError
-from utils.nifti import read_nifti
+from utils.nifti import read_nifti, write_labels
 from utils.volume import Volume
 
 VALUES = np.zeros((16, 16, 16), np.int16)
@@ -61,6 +63,7 @@ def test_a_damaged_header_gives_a_volume_or_a_refusal_but_never_a_traceback(seed
             continue
         assert np.isfinite(volume.values).all()
         assert abs(np.linalg.det(volume.grid.affine)) > 1e-3
+        write_labels(np.ones(volume.grid.shape, np.uint8), volume.grid)
 
 
 def test_a_header_with_random_fields_never_gives_a_traceback() -> None:
@@ -74,3 +77,36 @@ def test_a_header_with_random_fields_never_gives_a_traceback() -> None:
         if volume is None:
             continue
         assert np.isfinite(volume.values).all()
+        write_labels(np.ones(volume.grid.shape, np.uint8), volume.grid)
+
+
+def odd_geometry(rng: np.random.Generator) -> bytes:
+    """Header whose qform, sform and pixdim say nearly the same, in NIfTI-1 or NIfTI-2."""
+    header = rng.choice([nib.Nifti1Header, nib.Nifti2Header])()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(VALUES.shape)
+    turn = Rotation.from_euler("xyz", rng.choice([0, 1e-3, 0.05, 45, 90, 180, 20], 3), degrees=True)
+    affine = np.eye(4)
+    affine[:3, :3] = turn.as_matrix() * rng.choice([-1, 1], 3) * rng.uniform(0.4, 6, 3)
+    affine[:3, 3] = rng.uniform(-300, 300, 3)
+    header.set_qform(affine, int(rng.integers(6)))
+    affine[:3, 3] += rng.choice([0, 0.05, 35]) * rng.uniform(-1, 1, 3)
+    affine[:3, 1] += affine[:3, 0] * rng.choice([0, 1e-5])
+    header.set_sform(affine, int(rng.integers(6)))
+    header["pixdim"][1:4] = np.round(header["pixdim"][1:4], int(rng.integers(2, 7)))
+    header["pixdim"][0] *= rng.choice([0, 1])
+    header["vox_offset"] = header.sizeof_hdr + 4
+    return bytes(header.binaryblock) + b"\0" * 4
+
+
+def test_every_header_that_is_accepted_gives_a_mask_that_verifies() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros(VALUES.shape, np.uint8)
+    labels[3:6, 4:9, 2:9] = 4
+    accepted = 0
+    for _ in range(600):
+        volume = read(odd_geometry(rng) + VALUES.tobytes(order="F"))
+        if volume is not None:
+            accepted += 1
+            write_labels(labels, volume.grid)
+    assert accepted > 300

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from tests import corpus
@@ -243,7 +244,11 @@ UPLOADS = {
     "only sform": {"qform_code": 0},
     "only qform": {"sform_code": 0, "srow_x": 7},
     "codes 2 and 1": {"qform_code": 2, "sform_code": 1},
-    "qfac 0": {"sform_code": 1, "qform_code": 0, "pixdim": [0, 1, 1, 1, 0, 0, 0, 0]},
+    "qfac 0": {"pixdim": [0, 1, 1, 1, 0, 0, 0, 0]},
+    "qfac 0, only sform": {"qform_code": 0, "pixdim": [0, 1, 1, 1, 0, 0, 0, 0]},
+    "qfac 0, only qform": {"sform_code": 0, "pixdim": [0, 1, 1, 1, 0, 0, 0, 0]},
+    "rounded pixdim": {"pixdim": [1, 1.002, 1, 1, 0, 0, 0, 0]},
+    "rounded pixdim, only sform": {"qform_code": 0, "pixdim": [1, 1.002, 1, 1, 0, 0, 0, 0]},
     "NaN in an unused form": {"sform_code": 0, "srow_x": np.nan},
     "big-endian": {"endianness": ">"},
 }
@@ -254,14 +259,29 @@ UPLOADS = {
 def test_a_mask_repeats_the_geometry_of_the_scan_bit_for_bit(
     fields: dict[str, object], world: NDArray[np.float64]
 ) -> None:
-    if "pixdim" in fields:
-        world = np.diag([-1, -1, 1, 1]) @ LPS
     uploaded = nifti(ASYMMETRIC, world, **fields)
     grid = read_nifti(uploaded, "t1")[0].grid
     mask = write_labels(LABELS, grid)
     if "endianness" in fields:
         uploaded = nifti(ASYMMETRIC, world)
     assert raw_fields(mask) == raw_fields(uploaded)
+
+
+def read_with_itk(data: bytes, path: Path) -> SimpleITK.Image:
+    path.write_bytes(data)
+    return SimpleITK.ReadImage(path)
+
+
+def test_itk_calculates_with_a_scan_and_its_mask_where_pixdim_is_rounded(tmp_path: Path) -> None:
+    rounded = {"qform_code": 0, "pixdim": [1, 0.4688, 0.4688, 5, 0, 0, 0, 0]}
+    uploaded = nifti(ASYMMETRIC, np.diag([-0.46875, -0.46875, 5, 1]), **rounded)
+    mask = write_labels(LABELS, read_nifti(uploaded, "t1")[0].grid)
+    masked = SimpleITK.Mask(
+        read_with_itk(uploaded, tmp_path / "scan.nii"),
+        read_with_itk(mask, tmp_path / "mask.nii.gz"),
+    )
+    expected = np.where(LABELS > 0, ASYMMETRIC, 0)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(masked).T, expected)
 
 
 def test_where_forms_differ_a_mask_repeats_both() -> None:
@@ -344,6 +364,25 @@ def test_a_mask_that_reads_back_differently_is_not_offered(spoil, finding: str) 
     stored = gzip.decompress(write_labels(LABELS, grid))
     with pytest.raises(MaskNotVerifiedError, match=finding):
         verify_labels(gz(spoil(stored)), LABELS, grid)
+
+
+@pytest.mark.parametrize(
+    ("reader", "error"),
+    [
+        ("_read_with_itk", RuntimeError),
+        ("_read_with_nibabel", HeaderDataError),
+        ("_read_with_nibabel", ValueError),
+    ],
+)
+def test_a_mask_that_cannot_be_read_back_is_not_offered(
+    reader: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(gate, reader, failing)
+    with pytest.raises(MaskNotVerifiedError, match="cannot be read back"):
+        write_labels(LABELS, Grid(LABELS.shape, LPS))
 
 
 @pytest.mark.parametrize("reader", ["_read_with_itk", "_read_with_nibabel"])

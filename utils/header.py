@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
-from nibabel.spatialimages import HeaderDataError
+from nibabel.quaternions import quat2mat
 from numpy.typing import NDArray
 
 from utils.errors import UnconfirmedUnitError
@@ -33,6 +33,10 @@ MAX_SHEAR = 1e-4
 NIFTI_1_SIZE = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # 348 in either byte order
 NIFTI_2_SIZE = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 540
 NIFTI_2_MAGIC = b"n+2\0\r\n\x1a\n"
+
+NIBABEL_ROUNDING = float(Nifti1Header.quaternion_threshold)
+ITK_ROUNDING = 1e-7
+"""Below this nibabel, and the C library in ITK, read a quaternion's w squared as 0."""
 
 MAX_EXTENSION_BYTES = 16 * 2**20
 _MILLIMETRE_OR_UNSTATED = {0, 2}
@@ -110,6 +114,35 @@ def parse_header(
         raise UnconfirmedUnitError(_unconfirmed(false_unit, grid, subject))
     header = Header(version, grid, axes, promised, scaled, forms_differ, false_unit)
     return header, _notices(header, fields, head, subject)
+
+
+def forms_of(fields: Nifti1Header) -> NiftiForms:
+    """Both forms as float32: masks are NIfTI-1, also those of a NIfTI-2 scan."""
+    return NiftiForms(
+        qform_code=int(fields["qform_code"]),
+        sform_code=int(fields["sform_code"]),
+        pixdim=_float32s(fields["pixdim"][:4]),
+        quaternion=_float32s([fields[f"quatern_{axis}"] for axis in "bcd"]),
+        offset=_float32s([fields[f"qoffset_{axis}"] for axis in "xyz"]),
+        srow=_float32s([fields[f"srow_{axis}"] for axis in "xyz"]),
+    )
+
+
+def qform_affine(forms: NiftiForms, rounding: float) -> NDArray[np.float64]:
+    """(4, 4) affine that the quaternion states, as a reader with this `rounding` sees it."""
+    w_squared = _w_squared(forms)
+    w = np.sqrt(w_squared) if w_squared >= rounding else 0.0
+    affine = np.eye(4)
+    affine[:3, :3] = quat2mat([w, *forms.quaternion]) * forms.pixdim[1:4]
+    if forms.pixdim[0] < 0:  # the standard reads a handedness of 0 as 1
+        affine[:3, 2] *= -1
+    affine[:3, 3] = forms.offset
+    return affine
+
+
+def sform_affine(forms: NiftiForms) -> NDArray[np.float64]:
+    """(4, 4) affine that the srow fields state."""
+    return np.vstack([np.reshape(forms.srow, (3, 4)), [0, 0, 0, 1]])
 
 
 def _fields(head: bytes, subject: str) -> tuple[Nifti1Header, int]:
@@ -215,7 +248,7 @@ def _is_scaled(fields: Nifti1Header, subject: str) -> bool:
 
 def _grid(fields: Nifti1Header, shape: tuple[int, int, int], subject: str) -> tuple[Grid, bool]:
     """Work out the grid, and whether qform and sform contradict each other harmlessly."""
-    forms = _forms(fields)
+    forms = forms_of(fields)
     if not forms.sform_code and not forms.qform_code:
         refuse(
             subject,
@@ -226,7 +259,7 @@ def _grid(fields: Nifti1Header, shape: tuple[int, int, int], subject: str) -> tu
         if not 0 <= code <= 5:
             _refuse_header(subject, f"form code {code} does not exist")
     _check_spacing(forms.pixdim[1:4], _false_unit(fields), subject)
-    qform = _qform(fields, forms, subject) if forms.qform_code else None
+    qform = _qform(forms, subject) if forms.qform_code else None
     sform = _sform(forms, shape, subject) if forms.sform_code else None
     affine = sform if sform is not None else qform
     grid = Grid(shape, np.asarray(affine), forms)
@@ -234,18 +267,6 @@ def _grid(fields: Nifti1Header, shape: tuple[int, int, int], subject: str) -> tu
     if qform is None or sform is None:
         return grid, False
     return grid, _forms_differ(Grid(shape, qform), grid, subject)
-
-
-def _forms(fields: Nifti1Header) -> NiftiForms:
-    """Both forms as float32: masks are NIfTI-1, also those of a NIfTI-2 scan."""
-    return NiftiForms(
-        qform_code=int(fields["qform_code"]),
-        sform_code=int(fields["sform_code"]),
-        pixdim=_float32s(fields["pixdim"][:4]),
-        quaternion=_float32s([fields[f"quatern_{axis}"] for axis in "bcd"]),
-        offset=_float32s([fields[f"qoffset_{axis}"] for axis in "xyz"]),
-        srow=_float32s([fields[f"srow_{axis}"] for axis in "xyz"]),
-    )
 
 
 def _float32s(values: Any) -> tuple[float, ...]:
@@ -282,24 +303,26 @@ def _check_spacing(spacing: tuple[float, ...], false_unit: str, subject: str) ->
         _refuse_header(subject, f"voxels of {sizes} mm are impossible")
 
 
-def _qform(fields: Nifti1Header, forms: NiftiForms, subject: str) -> NDArray[np.float64]:
+def _qform(forms: NiftiForms, subject: str) -> NDArray[np.float64]:
     """Work out the affine that the quaternion states."""
     if forms.pixdim[0] not in (-1, 0, 1):
         _refuse_header(subject, f"its handedness (pixdim[0]) is {forms.pixdim[0]:g}, not 1 or -1")
-    header = fields.copy()
-    header["pixdim"][0] = forms.pixdim[0] or 1  # the standard reads 0 as 1
-    try:
-        affine = np.asarray(header.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError):
+    if _w_squared(forms) < -NIBABEL_ROUNDING:
         _refuse_header(subject, "its qform quaternion is not a rotation")
+    affine = qform_affine(forms, NIBABEL_ROUNDING)
     if not np.isfinite(affine).all():
         _refuse_header(subject, "its qform holds values that are not finite")
     return affine
 
 
+def _w_squared(forms: NiftiForms) -> float:
+    """Square of the part of the unit quaternion that a header leaves out."""
+    return 1 - float(np.square(forms.quaternion).sum())
+
+
 def _sform(forms: NiftiForms, shape: tuple[int, int, int], subject: str) -> NDArray[np.float64]:
     """Work out the affine that the srow fields state."""
-    affine = np.vstack([np.reshape(forms.srow, (3, 4)), [0, 0, 0, 1]])
+    affine = sform_affine(forms)
     if not np.isfinite(affine).all():
         _refuse_header(subject, "its sform holds values that are not finite")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -314,7 +337,7 @@ def _sform(forms: NiftiForms, shape: tuple[int, int, int], subject: str) -> NDAr
             "Resample the scan to a rectangular grid first",
         )
     error_mm = np.abs(spacing - forms.pixdim[1:4]) * (np.array(shape) - 1)
-    if error_mm.max() > GRID_TOLERANCE_MM:
+    if np.linalg.norm(error_mm) > GRID_TOLERANCE_MM:  # at the far corner; ITK believes pixdim
         stated = " x ".join(f"{size:.3g}" for size in forms.pixdim[1:4])
         meant = " x ".join(f"{size:.3g}" for size in spacing)
         _refuse_header(subject, f"pixdim says {stated} mm, the sform {meant} mm")

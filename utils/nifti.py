@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 
 from utils.errors import MaskNotVerifiedError
 from utils.filename import display_name
-from utils.grid import Grid
-from utils.header import DESCRIPTION, Header, parse_header
+from utils.grid import Grid, NiftiForms
+from utils.header import (
+    DESCRIPTION,
+    ITK_ROUNDING,
+    Header,
+    forms_of,
+    parse_header,
+    qform_affine,
+    sform_affine,
+)
 from utils.intensity import repair
 from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
@@ -32,6 +40,7 @@ READER_TOLERANCE_MM = 1e-3
 """How far two readers may place a corner apart; what float32 header fields can round away."""
 
 _UNITS, _QFORM_CODE = 123, 252  # byte offsets of those NIfTI-1 fields
+_UNREADABLE = (HeaderDataError, ImageFileError, ValueError, OSError)  # what nibabel raises
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _comparing = Lock()  # ITK holds a scan twice while it reads it: two scans at a time are too many
 
@@ -114,6 +123,13 @@ def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
     MaskNotVerifiedError
         Unless both find this shape, this position and these labels, and the forms are the grid's.
     """
+    try:
+        _verify(data, labels, grid)
+    except (*_UNREADABLE, RuntimeError) as error:  # the last is ITK's
+        raise MaskNotVerifiedError(_unverified("it cannot be read back")) from error
+
+
+def _verify(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
     header = nib.Nifti1Header(read_head(data, "The mask")[:348], check=False)
     if header.get_data_dtype() != np.uint8:
         raise MaskNotVerifiedError(_unverified("its labels are not stored as bytes"))
@@ -122,7 +138,7 @@ def verify_labels(data: bytes, labels: NDArray[np.uint8], grid: Grid) -> None:
     with unpacked(data, "The mask", VOXELS_START + labels.size) as (path, _):
         stored, placed = _read_with_nibabel(path)
         readings = [(np.asarray(stored), placed, [grid.affine])]
-        readings.append((*_read_with_itk(path), _stated_affines(header)))
+        readings.append((*_read_with_itk(path), _affines_for_itk(forms_of(header))))
     for values, affine, expected in readings:
         if not np.array_equal(values, labels):
             raise MaskNotVerifiedError(_unverified("its labels changed"))
@@ -136,9 +152,11 @@ def _agreed_values(path: Path, header: Header, subject: str) -> Values:
     try:
         stored, affine = _read_with_nibabel(path)
         values = _narrowed(stored, header)
-    except (HeaderDataError, ImageFileError, ValueError, OSError):
+    except _UNREADABLE:
         refuse(subject, "the header is damaged (nibabel cannot read it)", "Export the scan again")
-    if _shift_mm(header.grid.shape, affine, header.grid.affine) > READER_TOLERANCE_MM:
+    # the grid of a NIfTI-2 scan is what the NIfTI-1 header of its mask can state
+    tolerance_mm = READER_TOLERANCE_MM if header.version == 1 else GRID_TOLERANCE_MM
+    if _shift_mm(header.grid.shape, affine, header.grid.affine) > tolerance_mm:
         _refuse_disagreement(subject, "where the scan lies")
     if header.version == 1:  # this ITK reads no NIfTI-2
         if header.forms_differ:  # ITK may prefer the qform; the sform is what both shall read
@@ -263,14 +281,20 @@ def _form_fields(header: nib.Nifti1Header) -> bytes:
     return bytes(block[40:56] + block[76:92] + block[252:328])
 
 
-def _stated_affines(header: nib.Nifti1Header) -> list[NDArray[np.float64]]:
-    """List the affines of a header, sform first; ITK uses one or the other where they differ."""
-    stated = []
-    if header["sform_code"] > 0:
-        stated.append(header.get_sform())
-    if header["qform_code"] > 0:
-        stated.append(header.get_qform())
-    return stated
+def _affines_for_itk(forms: NiftiForms) -> list[NDArray[np.float64]]:
+    """List where ITK may place a header: by its sform or its qform, in voxels of its pixdim.
+
+    A scan's pixdim may differ from its sform within the gate's tolerance. The mask repeats both,
+    for ITK calculates with two images only if it reads one grid from them.
+    """
+    affines = []
+    if forms.sform_code > 0:
+        affine = sform_affine(forms)
+        affine[:3, :3] *= forms.pixdim[1:4] / np.linalg.norm(affine[:3, :3], axis=0)
+        affines.append(affine)
+    if forms.qform_code > 0:
+        affines.append(qform_affine(forms, ITK_ROUNDING))
+    return affines
 
 
 def _refuse_disagreement(subject: str, about: str) -> None:
