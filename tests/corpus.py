@@ -412,6 +412,7 @@ ROWS = [
     Row(29, "forms 35 mm apart", NOTICE, "sform was used", both_forms(moved(35), LPS)),
     Row(29, "forms 35 mm apart, sform aligned", NOTICE, "sform was used",
         both_forms(moved(35), LPS, sform_code=2)),
+    Row(29, "forms that agree at 45 degrees", NOTICE, "tilted by 45", all_scans(rotated(45))),
     Row(29, "forms that differ in left and right", REFUSE, "left and right",
         both_forms(np.diag([-1, 1, 1, 1]) @ LPS, LPS)),
     Row(30, "sform zero", REFUSE, "singular", t1(srow_x=0, srow_y=0, srow_z=0)),

@@ -352,6 +352,8 @@ def _check_coordinates(grid: Grid, subject: str) -> None:
 
 
 def _forms_differ(qform: Grid, sform: Grid, subject: str) -> bool:
+    if qform.displacement_mm(sform) <= GRID_TOLERANCE_MM:  # no mirrored grid is so near
+        return False
     mirrored = np.linalg.det(qform.affine) * np.linalg.det(sform.affine) < 0
     if mirrored or qform.orientation != sform.orientation:
         refuse(
@@ -360,7 +362,7 @@ def _forms_differ(qform: Grid, sform: Grid, subject: str) -> bool:
             f"{sform.orientation}), so left and right are unknown",
             "Export the scan again from the original DICOM",
         )
-    return qform.displacement_mm(sform) > GRID_TOLERANCE_MM
+    return True
 
 
 def _notices(header: Header, fields: Nifti1Header, head: bytes, subject: str) -> tuple[Notice, ...]:
