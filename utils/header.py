@@ -148,13 +148,10 @@ def sform_affine(forms: NiftiForms) -> NDArray[np.float64]:
 def _fields(head: bytes, subject: str) -> tuple[Nifti1Header, int]:
     """Raw header fields in the file's byte order, and the NIfTI version."""
     size = head[:4]
-    if size in NIFTI_1_SIZE and len(head) >= 348:
+    if size in NIFTI_1_SIZE:
+        _check_complete(head, 348, subject)
         if head[344:348] == b"ni1\0":
-            refuse(
-                subject,
-                "this is half of a .hdr/.img pair; left and right are unknown without the other",
-                "Save the scan as a single .nii.gz",
-            )
+            _refuse_half(subject)
         if head[344:348] != b"n+1\0":
             refuse(
                 subject,
@@ -162,13 +159,26 @@ def _fields(head: bytes, subject: str) -> tuple[Nifti1Header, int]:
                 "Export the scan again from the original DICOM as NIfTI",
             )
         return Nifti1Header(head[:348], _byte_order(size), check=False), 1
-    if size in NIFTI_2_SIZE and head[4:12] == NIFTI_2_MAGIC and len(head) >= 540:
+    if size in NIFTI_2_SIZE and head[4:8] == b"ni2\0":
+        _refuse_half(subject)
+    if size in NIFTI_2_SIZE and NIFTI_2_MAGIC.startswith(head[4:12]):
+        _check_complete(head, 540, subject)
         return Nifti2Header(head[:540], _byte_order(size), check=False), 2
-    if size in NIFTI_1_SIZE:
-        refuse(
-            subject, f"the upload is incomplete ({len(head)} of 348 header bytes)", "Send it again"
-        )
     return refuse(subject, "this is not a NIfTI scan", "Choose a .nii or .nii.gz file")
+
+
+def _check_complete(head: bytes, size: int, subject: str) -> None:
+    if len(head) < size:
+        finding = f"the upload is incomplete ({len(head)} of {size} header bytes)"
+        refuse(subject, finding, "Send it again")
+
+
+def _refuse_half(subject: str) -> NoReturn:
+    refuse(
+        subject,
+        "this is half of a .hdr/.img pair; left and right are unknown without the other",
+        "Save the scan as a single .nii.gz",
+    )
 
 
 def _byte_order(size: bytes) -> str:
