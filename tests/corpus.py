@@ -342,6 +342,8 @@ ROWS = [
     Row(6, "bytes behind the gzip stream", NOTICE, "extra bytes", t1_bytes(lambda b: b + b"junk")),
     Row(6, "gzip in two members", ACCEPT, "",
         t1_bytes(lambda b: gz(gzip.decompress(b)[:5000]) + gz(gzip.decompress(b)[5000:]))),
+    Row(6, "half a million empty gzip members", REFUSE, "more than 10,000 pieces",
+        t1_bytes(lambda b: gz(b"") * 500_000 + b)),
     Row(7, "0 bytes", REFUSE, "empty", t1_bytes(lambda _: b"")),
     Row(7, "a login page", REFUSE, "web page", t1_bytes(lambda _: HTML)),
     Row(7, "a git-LFS pointer", REFUSE, "git-LFS", t1_bytes(lambda _: LFS)),

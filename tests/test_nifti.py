@@ -234,6 +234,20 @@ def test_a_bomb_is_refused_after_its_first_mebibyte(monkeypatch: pytest.MonkeyPa
     assert unpacked_bytes <= 2**20
 
 
+def test_many_gzip_members_of_nothing_are_refused_within_a_second() -> None:
+    start = time.process_time()
+    with pytest.raises(UnreadableVolumeError, match="more than 10,000 pieces"):
+        read_nifti(gz(b"") * 500_000 + gz(nifti(ASYMMETRIC)), "t1")
+    assert time.process_time() - start < 1
+
+
+def test_the_largest_scan_in_the_members_that_bgzip_writes_is_unpacked() -> None:
+    member, count = gz(bytes(65_280)), 110_000_000 // 65_280
+    with upload.unpacked(member * count, "t1", 65_280 * count) as (path, extra):
+        assert path.stat().st_size == 65_280 * count
+    assert extra == 0
+
+
 # --------------------------------------------------------------------------------------- writing
 
 LABELS = np.zeros(ASYMMETRIC.shape, np.uint8)

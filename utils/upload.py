@@ -17,7 +17,11 @@ HEAD_BYTES = 544
 TRAILING_BYTES = 16 * 2**20
 """Decompressed bytes tolerated after the voxels; more is a bomb, not a file that was padded."""
 
+MAX_MEMBERS = 10_000
+"""Gzip members in one file; bgzip makes 1,700 of the largest scan, one for each 64 KiB."""
+
 _CHUNK = 2**20
+_FEED = 2**16  # zlib copies what it was given of the next member
 _FOREIGN = (  # (offset, bytes found there, what it is, what to do)
     (128, b"DICM", "a DICOM file", "Convert the series with dcm2niix"),
     (0, b"\x08\x00\x05\x00", "a DICOM file", "Convert the series with dcm2niix"),
@@ -108,12 +112,17 @@ def _stream(data: bytes, subject: str) -> Iterator[memoryview | bytes]:
     if bytes(rest[:2]) != GZIP_MAGIC:
         yield rest
         return
+    members = 0
     while bytes(rest[:2]) == GZIP_MAGIC:
+        members += 1
+        if members > MAX_MEMBERS:
+            finding = f"it is compressed in more than {MAX_MEMBERS:,} pieces"
+            refuse(subject, finding, "Unpack it and compress it again")
         decompressor = zlib.decompressobj(wbits=31)
         pending: memoryview | bytes = b""
         while not decompressor.eof:
             if not pending:
-                pending, rest = rest[:_CHUNK], rest[_CHUNK:]
+                pending, rest = rest[:_FEED], rest[_FEED:]
             try:
                 piece = decompressor.decompress(pending, _CHUNK)
             except zlib.error:
