@@ -76,6 +76,13 @@ def test_one_hot_voxel_does_not_flatten_the_contrast() -> None:
     assert np.median(np.abs(spoilt - plain)) < 0.01
 
 
+@pytest.mark.parametrize("factor", [1e-38, 1e-19, 1e-15, 1e-12, 1e30])
+def test_a_scan_in_other_units_gives_the_same_input(factor: float) -> None:
+    expected, _ = preprocess(study_of(head(), np.eye(4)))
+    found, _ = preprocess(study_of(head() * np.float32(factor), np.eye(4)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_scaling_knows_no_slices() -> None:
     """A dim slice stays dim; scaling slice by slice would stretch it."""
     values = head()

@@ -17,6 +17,7 @@ from utils.volume import Values
 SPACING_TOLERANCE = 0.01  # relative; below it resampling would only blur
 MAX_RESAMPLED_VOXELS = 40_000_000  # 34 cm along each axis: more than any head
 LEAST_DEVIATION = 1e-3  # of a scaled scan: one without contrast stays without
+LEAST_RANGE = 1e-12  # scikit-learn takes one below 2e-15 for the rounding of a constant
 Box = tuple[slice, slice, slice]
 Scalar = TypeVar("Scalar", np.float32, np.int16, np.uint8, np.bool_)
 
@@ -172,8 +173,11 @@ def _minmax(values: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np
     """Scale brain voxels to [0, 1], over the whole volume, in place; the rest is 0."""
     voxels = values[brain]
     bounds = np.percentile(voxels, [SPEC.lower_percentile, SPEC.upper_percentile])
+    clipped = np.clip(voxels, *bounds)
+    if 0 < np.ptp(bounds) < LEAST_RANGE:
+        clipped /= np.ptp(bounds)
     scaler = MinMaxScaler(clip=True, copy=False)
-    values[brain] = scaler.fit_transform(np.clip(voxels, *bounds)[:, None])[:, 0]
+    values[brain] = scaler.fit_transform(clipped[:, None])[:, 0]
     return values
 
 
