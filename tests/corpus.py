@@ -292,6 +292,11 @@ def set_background(value: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return lambda values: np.where(tissue_map() == 0, np.float32(value), values)
 
 
+def z_scores(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale the brain to z-scores and set the air to -1.5, as some pipelines do."""
+    return np.where(values == 0, -1.5, (values - 500) / 200).astype(np.float32)
+
+
 def cast(dtype: str) -> Callable[[], Files]:
     """Make a study whose T1 is stored in another type."""
     factor = {"u1": 0.25, "i1": 0.125}.get(dtype, 1)
@@ -536,7 +541,16 @@ ROWS = [
     Row(48, "air at the lowest 16-bit integer", NOTICE, "air was stored as -32768",
         t1_values(lambda v: np.where(v == 0, -32768, v).astype(np.int16))),
     Row(48, "a scan scaled to 0.001", ACCEPT, "", t1_values(lambda v: v * np.float32(1e-6))),
+    Row(48, "a scan scaled to 1e-19", ACCEPT, "", t1_values(lambda v: v * np.float32(1e-19))),
+    Row(48, "64-bit floats times 1e300", REFUSE, "numbers too large to be MR intensities",
+        t1_values(lambda v: v.astype("f8") * 1e300)),
+    Row(48, "64-bit floats times 1e36, dark voxels fit", REFUSE, "too large to be MR intensities",
+        t1_values(lambda v: v.astype("f8") * 1e36)),
+    Row(48, "z-scores, padded with NaN", NOTICE, "air was stored as -1.5",
+        t1_values(lambda v: np.where(np.arange(48)[:, None, None] < 3, NAN, z_scores(v)))),
     Row(48, "nothing but NaN", REFUSE, "no voxel has a usable value", t1_values(mono(NAN))),
+    Row(48, "nothing but NaN in the head", REFUSE, "no voxel has a usable value",
+        t1_values(lambda v: np.where(v == 0, v, np.float32(NAN)))),
     Row(48, "two grey values", REFUSE, "label map",
         t1_values(lambda v: np.where(v > 400, 700, np.where(v > 0, 300, 0)))),
     Row(48, "half of the brain missing", REFUSE, "another outline",

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from utils.notice import Notice
 from utils.upload import refuse
@@ -31,7 +32,7 @@ _SAMPLE = 400_000
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def repair(values: Values, subject: str, *, scaled: bool) -> tuple[Values, tuple[Notice, ...]]:
+def repair(values: Values, subject: str) -> tuple[Values, tuple[Notice, ...]]:
     """Make values fit to be normalised, in place where possible.
 
     Parameters
@@ -40,8 +41,6 @@ def repair(values: Values, subject: str, *, scaled: bool) -> tuple[Values, tuple
         As stored, after slope and intercept; every repair keeps whole numbers whole.
     subject : str
         How messages name the scan.
-    scaled : bool
-        Whether the header scaled the stored values.
 
     Returns
     -------
@@ -55,45 +54,47 @@ def repair(values: Values, subject: str, *, scaled: bool) -> tuple[Values, tuple
     UnreadableVolumeError
         If the image is blank, a label map, or lacks values inside the head.
     """
-    notices = list(_fill_missing(values, subject, scaled=scaled))
+    air, filled = _fill_missing(values, subject)
     _refuse_blank(values, subject)
-    _refuse_label_map(values, subject)
-    notices += _suspect_ct(values, subject)
-    values, shifted = _zero_air(values, subject)
+    _refuse_label_map(values, air, subject)
+    notices = (*filled, *_suspect_ct(values, subject))
+    values, shifted = _zero_air(values, air, subject)
     return values, (*notices, *shifted, *_clip_outliers(values, subject))
 
 
-def _fill_missing(values: Values, subject: str, *, scaled: bool) -> tuple[Notice, ...]:
-    """Set NaN and infinite voxels to 0 if they are outside the head or few."""
+def _fill_missing(values: Values, subject: str) -> tuple[float, tuple[Notice, ...]]:
+    """Find the air; set NaN and infinite voxels to it if they are outside the head or few."""
     if values.dtype == np.int16:
-        return ()
+        return _air(values), ()
     missing = ~np.isfinite(values)
     count = int(missing.sum())
     if not count:
-        return ()
-    if count == values.size:
+        return _air(values), ()
+    # a scan that was moved into a larger grid begins where it has values
+    air = _air(values[_box(~missing)]) if count < values.size else 0.0
+    values[missing] = air
+    head = values != air
+    if not head.any():
         refuse(
             subject,
-            "no voxel has a usable value (all are NaN or infinite)",
+            "no voxel has a usable value (beside air, all are NaN or infinite)",
             "Export the scan again without post-processing",
         )
-    if scaled and count > FEW * values.size:
-        refuse(
-            subject,
-            f"its scale factor makes {count:,} voxels too large to store",
-            "Export the scan again without a scale factor",
-        )
-    values[missing] = 0
-    head = values != 0
     inside = int((missing & _hull(head)).sum())
-    if inside > FEW * max(int(head.sum()), 1):
+    if inside > FEW * int(head.sum()):
         refuse(
             subject,
             f"{inside:,} voxels inside the head have no usable value (NaN or infinite)",
             "Export the scan again without post-processing",
         )
     text = f"{subject}: {_voxels(count)} without a finite value were set to 0."
-    return (Notice("not-finite", subject, text),)
+    return air, (Notice("not-finite", subject, text),)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Smallest box that holds all of a mask."""
+    box: tuple[slice, ...] = ndimage.find_objects(mask.view(np.uint8))[0]
+    return box
 
 
 def _hull(head: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -114,9 +115,9 @@ def _refuse_blank(values: Values, subject: str) -> None:
         )
 
 
-def _refuse_label_map(values: Values, subject: str) -> None:
+def _refuse_label_map(values: Values, air: float, subject: str) -> None:
     """Few values that fill nearly all of the foreground are labels; so are small whole numbers."""
-    sample = _sample(_except(values, _air(values)))
+    sample = _sample(_except(values, air))
     counts = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
     few = counts[:LABEL_VALUES].sum() >= LABEL_SHARE * len(sample)
     small = sample.min() >= 0 and sample.max() <= LABEL_VALUES
@@ -141,8 +142,7 @@ def _suspect_ct(values: Values, subject: str) -> tuple[Notice, ...]:
     return (Notice("looks-like-ct", subject, text, consent=True),)
 
 
-def _zero_air(values: Values, subject: str) -> tuple[Values, tuple[Notice, ...]]:
-    air = _air(values)
+def _zero_air(values: Values, air: float, subject: str) -> tuple[Values, tuple[Notice, ...]]:
     if air == 0:
         return values, ()
     shifted = values.astype(np.float32, copy=False)  # which int16 might not hold
@@ -152,8 +152,9 @@ def _zero_air(values: Values, subject: str) -> tuple[Values, tuple[Notice, ...]]
 
 
 def _air(values: Values) -> float:
-    """Find the value that fills most of the volume's faces, or 0 if none does."""
+    """Find the value that most finite voxels on the volume's faces have, or 0 if there is none."""
     faces: NDArray[Any] = faces_of(values)
+    faces = faces[np.isfinite(faces)]
     middle = float(np.median(faces))
     return middle if (faces == middle).mean() >= AIR_SHARE else 0.0
 

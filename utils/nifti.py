@@ -29,7 +29,7 @@ from utils.header import (
     qform_affine,
     sform_affine,
 )
-from utils.intensity import repair
+from utils.intensity import FEW, repair
 from utils.notice import Notice
 from utils.study import GRID_TOLERANCE_MM
 from utils.upload import read_head, refuse, unpacked
@@ -83,7 +83,7 @@ def read_nifti(
         notices = (*notices, Notice("extra-bytes", subject, text))
     if labels:
         return Volume(values, header.grid), notices
-    values, repairs = repair(values, subject, scaled=header.scaled)
+    values, repairs = repair(values, subject)
     return Volume.compact(values, header.grid), (*notices, *repairs)
 
 
@@ -151,7 +151,7 @@ def _agreed_values(path: Path, header: Header, subject: str) -> Values:
     """Voxel values as both readers see them; those of nibabel, as `_narrowed` keeps them."""
     try:
         stored, affine = _read_with_nibabel(path)
-        values = _narrowed(stored, header)
+        values = _narrowed(stored, header, subject)
     except _UNREADABLE:
         refuse(subject, "the header is damaged (nibabel cannot read it)", "Export the scan again")
     # the grid of a NIfTI-2 scan is what the NIfTI-1 header of its mask can state
@@ -168,16 +168,22 @@ def _agreed_values(path: Path, header: Header, subject: str) -> Values:
     return values
 
 
-def _narrowed(stored: ArrayProxy, header: Header) -> Values:
+def _narrowed(stored: ArrayProxy, header: Header, subject: str) -> Values:
     """(I, J, K) values: int16 where the file's own numbers fit into that, else float32."""
     shape = header.grid.shape
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `repair`
-        if not header.scaled:
-            kept: Any = np.int16 if np.can_cast(stored.dtype, np.int16) else np.float32
-            return np.asarray(stored).reshape(shape).astype(kept, order="F", copy=False)
-        values = np.empty(shape, np.float32, order="F")
-        for k in range(shape[-1]):  # scaled values come as doubles: of a slice, not of the volume
-            values[..., k] = np.asarray(stored[:, :, k]).reshape(shape[:2])
+    if not header.scaled and np.can_cast(stored.dtype, np.float32):
+        kept: Any = np.int16 if np.can_cast(stored.dtype, np.int16) else np.float32
+        return np.asarray(stored).reshape(shape).astype(kept, order="F", copy=False)
+    values = np.empty(shape, np.float32, order="F")
+    too_large = 0
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted
+        for k in range(shape[-1]):  # doubles of a slice, not of the volume
+            exact = np.asarray(stored[:, :, k]).reshape(shape[:2])
+            values[..., k] = exact
+            too_large += int((np.isinf(values[..., k]) & np.isfinite(exact)).sum())
+    if too_large > FEW * values.size:
+        finding = f"{too_large:,} voxels hold numbers too large to be MR intensities"
+        refuse(subject, finding, "Export the scan again without a scale factor")
     return values
 
 
