@@ -452,7 +452,7 @@ ROWS = [
     Row(34, "stored as RAS", NOTICE, "RAS", all_scans(np.eye(4))),
     Row(34, "stored as PSR", NOTICE, "PSR",
         all_scans(np.array([[0, 0, 1, 0], [-1, 0, 0, 47], [0, 1, 0, 0], [0, 0, 0, 1]]))),
-    Row(34, "oblique", NOTICE, "tilted by 20", all_scans(rotated(20))),
+    Row(34, "oblique", NOTICE, "tilted by 20.*outside the training data", all_scans(rotated(20))),
     Row(35, "slices 5 mm thick", NOTICE, "outside the training data",
         all_scans(LPS @ np.diag([1, 1, 5, 1]))),
     Row(35, "voxels of 2 mm", NOTICE, "outside the training data",

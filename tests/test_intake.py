@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from tests import corpus
-from tests.corpus import LPS, TISSUES, gz, moved, nifti, scan
+from tests.corpus import LPS, TISSUES, gz, moved, nifti, rotated, scan
 from utils.errors import (
     AmbiguousFileError,
     GridMismatchError,
@@ -38,7 +39,12 @@ from utils.intake import (
     review,
     unzip,
 )
-from utils.plausibility import grid_notices, likely_arrangement, scan_doubts
+from utils.plausibility import (
+    TRAINING_TILT_DEGREES,
+    grid_notices,
+    likely_arrangement,
+    scan_doubts,
+)
 from utils.study import Modality
 from utils.volume import Volume
 
@@ -359,6 +365,33 @@ def test_more_head_than_in_training_is_said(shape: tuple[int, int, int], codes: 
 def test_extent_is_measured_in_the_patient_not_in_the_array() -> None:
     lying = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     assert "field-of-view" not in [n.code for n in grid_notices(Grid((155, 240, 240), lying))]
+
+
+@pytest.mark.parametrize(
+    ("affine", "expected"),
+    [
+        (LPS, []),
+        (np.eye(4), [("orientation", False)]),
+        (rotated(10), [("tilt", False)]),
+        (rotated(20), [("tilt", True)]),
+        (rotated(20) @ np.diag([-1, 1, 1, 1]), [("orientation", False), ("tilt", True)]),
+    ],
+    ids=["LPS", "RAS", "10 degrees", "20 degrees", "RPS and 20 degrees"],
+)
+def test_axes_are_swapped_but_a_tilt_stays_and_a_large_one_needs_consent(
+    affine: NDArray[np.float64], expected: list[tuple[str, bool]]
+) -> None:
+    notices = grid_notices(Grid(corpus.SHAPE, affine))
+    assert [(n.code, n.consent) for n in notices] == expected
+    for notice in notices:
+        assert ("flipped or swapped" in notice.text) == (notice.code == "orientation")
+        assert ("network sees them so" in notice.text) == (notice.code == "tilt")
+
+
+def test_a_tilt_needs_no_consent_if_training_turns_heads_as_far_about_an_axis() -> None:
+    from model.augment import TURN_RADIANS  # Keras, which nothing else here needs
+
+    assert 14 < np.degrees(TURN_RADIANS) < TRAINING_TILT_DEGREES
 
 
 def test_repairs_need_no_consent_and_doubts_do() -> None:

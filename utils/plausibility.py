@@ -24,6 +24,9 @@ TRAINING_EXTENT_MM = (240, 240, 155)
 SPACING_TOLERANCE_MM = 0.05
 """How far from 1 mm a voxel may be before resampling changes what the network sees."""
 
+TRAINING_TILT_DEGREES = 15.0
+"""Training turns heads by no more than this about each axis (`model.augment`)."""
+
 HEAD_ML = 2200.0
 """More than this is no brain: the 31 are 1,207 to 1,731 ml, a head with scalp is 3,000 and more."""
 
@@ -86,15 +89,24 @@ def grid_notices(grid: Grid) -> tuple[Notice, ...]:
             "what lies outside the head is cropped."
         )
         notices.append(Notice("field-of-view", "study", text, consent=True))
-    tilt = _tilt_degrees(grid)
-    if grid.orientation != "LPS" or tilt > 0.1:
-        stored = grid.orientation + (f", tilted by {tilt:.0f} degrees" if tilt > 0.1 else "")
+    if grid.orientation != "LPS":
         text = (
-            f"The scans are stored as {stored}, not as LPS like the training data; they are turned "
-            "for the network and the result is put back on the uploaded grid."
+            f"The scans are stored as {grid.orientation}, not as LPS like the training data; their "
+            "axes are flipped or swapped for the network and the result is put back on the "
+            "uploaded grid."
         )
         notices.append(Notice("orientation", "study", text))
-    return tuple(notices)
+    return (*notices, *_tilt_notices(_tilt_degrees(grid)))
+
+
+def _tilt_notices(degrees: float) -> tuple[Notice, ...]:
+    if degrees <= 0.1:
+        return ()
+    tilted = f"The scans are tilted by {degrees:.2g} degrees and the network sees them so"
+    if degrees <= TRAINING_TILT_DEGREES:
+        return (Notice("tilt", "study", f"{tilted}, as it saw heads in training."),)
+    text = f"{tilted}, which is more than in training (outside the training data)."
+    return (Notice("tilt", "study", text, consent=True),)
 
 
 def duplicate_errors(scans: Mapping[Modality, Volume]) -> tuple[ImplausibleStudyError, ...]:
