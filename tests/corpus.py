@@ -526,7 +526,7 @@ ROWS = [
     Row(48, "pixdim rounded", ACCEPT, "", all_scans(LPS, pixdim=[1, 1.001, 1.001, 1, 0, 0, 0, 0])),
     Row(48, "pixdim rounded, only an sform", ACCEPT, "",
         all_scans(LPS, qform_code=0, pixdim=[1, 1.001, 1.001, 1, 0, 0, 0, 0])),
-    Row(48, "pixdim too far from the sform", REFUSE, "pixdim says 1 x 1 x 1 mm",
+    Row(48, "pixdim too far from the sform", REFUSE, "says 1.002 x 1.002 x 1 mm, the sform 1 x",
         all_scans(LPS, qform_code=0, pixdim=[1, 1.002, 1.002, 1, 0, 0, 0, 0])),
     Row(48, "handedness against the sform", REFUSE, "contradict",
         t1(pixdim=[-1, 1, 1, 1, 0, 0, 0, 0])),

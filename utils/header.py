@@ -348,8 +348,8 @@ def _sform(forms: NiftiForms, shape: tuple[int, int, int], subject: str) -> NDAr
         )
     error_mm = np.abs(spacing - forms.pixdim[1:4]) * (np.array(shape) - 1)
     if np.linalg.norm(error_mm) > GRID_TOLERANCE_MM:  # at the far corner; ITK believes pixdim
-        stated = " x ".join(f"{size:.3g}" for size in forms.pixdim[1:4])
-        meant = " x ".join(f"{size:.3g}" for size in spacing)
+        stated = " x ".join(f"{size:.6g}" for size in forms.pixdim[1:4])
+        meant = " x ".join(f"{size:.6g}" for size in spacing)
         _refuse_header(subject, f"pixdim says {stated} mm, the sform {meant} mm")
     return affine
 
