@@ -311,6 +311,18 @@ def test_a_mask_of_a_nifti_2_scan_is_nifti_1_at_the_same_place() -> None:
     np.testing.assert_allclose(mask.affine, LPS)
 
 
+def test_a_turn_that_nifti_1_rounds_away_does_not_refuse_a_nifti_2_scan() -> None:
+    turn = np.radians(0.05)  # w squared is 2e-7; the far corner, 66 mm away, moves by 0.06 mm
+    affine = LPS.copy()
+    affine[:2, :2] = [[-np.cos(turn), np.sin(turn)], [-np.sin(turn), -np.cos(turn)]]
+    image = nib.Nifti2Image(scan("t1"), None)
+    image.set_qform(affine, 1)
+    grid = read_nifti(image.to_bytes(), "t1")[0].grid
+    mask = nib.Nifti1Image.from_bytes(gzip.decompress(write_labels(corpus.labels(), grid)))
+    np.testing.assert_array_equal(mask.affine[:3, :3], np.diag([-1, -1, 1]))
+    assert Grid(corpus.SHAPE, affine).displacement_mm(grid) == pytest.approx(0.058, abs=0.002)
+
+
 def test_a_mask_is_plain_bytes_without_scaling_in_millimetres(tmp_path: Path) -> None:
     path = tmp_path / "mask.nii.gz"
     grid = read_nifti(gz(nifti(ASYMMETRIC, scl_slope=2, scl_inter=-5)), "t1")[0].grid
