@@ -102,11 +102,11 @@ def grid_notices(grid: Grid) -> tuple[Notice, ...]:
 def _tilt_notices(degrees: float) -> tuple[Notice, ...]:
     if degrees <= 0.1:
         return ()
-    tilted = f"The scans are tilted by {degrees:.2g} degrees and the network sees them so"
-    if degrees <= TRAINING_TILT_DEGREES:
-        return (Notice("tilt", "study", f"{tilted}, as it saw heads in training."),)
-    text = f"{tilted}, which is more than in training (outside the training data)."
-    return (Notice("tilt", "study", text, consent=True),)
+    compared = "as it saw heads in training"
+    if degrees > TRAINING_TILT_DEGREES:
+        compared = "which is more than in training (outside the training data)"
+    text = f"The scans are tilted by {degrees:.2g} degrees; the network sees them so, {compared}."
+    return (Notice("tilt", "study", text),)
 
 
 def duplicate_errors(scans: Mapping[Modality, Volume]) -> tuple[ImplausibleStudyError, ...]:
