@@ -301,8 +301,7 @@ def _predict(folder: Path, out: Path, model: Path) -> None:
         raise UserError(f"{out} does not end in .nii.gz. Name a mask file that does.")
     sidecar = out.with_name(out.name.removesuffix(".nii.gz") + ".json")
     for file in (out, sidecar):
-        if file.exists() and file.resolve().parent == folder.resolve():
-            raise UserError(f"{file} exists and may belong to the scans. Name a new mask file.")
+        _require_new(file)
     intake = read_study_folder(folder)
     for notice in intake.notices:
         sys.stdout.write(f"Note: {notice.text}\n")
@@ -311,16 +310,34 @@ def _predict(folder: Path, out: Path, model: Path) -> None:
     from utils.sidecar import Result, sidecar_json  # pictures' packages, which --check spares
 
     record = sidecar_json(Result(intake.study, segmentation, intake.sha256, mask))
-    try:
-        out.write_bytes(mask)
-        sidecar.write_bytes(record)
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}). Name another file."
-        ) from error
+    _write_new(out, mask)
+    _write_new(sidecar, record)
     for region, volume_ml in region_volumes_ml(segmentation.labels, segmentation.grid).items():
         sys.stdout.write(f"{region.title:18} {volume_ml:8.2f} mL\n")
     sys.stdout.write("For research only; not a medical device.\n")
+
+
+def _require_new(file: Path) -> None:
+    """Refuse a name that is taken, if only by a link that leads nowhere: it may be a scan's."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    raise UserError(f"{file} exists and may belong to the scans. Name a new mask file.")
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    try:
+        with file.open("xb") as new:  # never over a file that came while the network ran
+            new.write(content)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> UserError:
+    return UserError(f"{file} cannot be written ({error.strerror}). Name another file.")
 
 
 if __name__ == "__main__":

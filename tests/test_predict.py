@@ -206,15 +206,58 @@ def test_the_command_writes_only_what_its_name_says(
     assert "does not end in .nii.gz" in capsys.readouterr().err
 
 
-def test_the_command_never_overwrites_a_scan(
+@pytest.mark.parametrize("out", ["case_t1.nii.gz", "link/case_t1.nii.gz", "case_t1_seg.nii.gz"])
+def test_the_command_never_overwrites_a_file(
+    out: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    visit = tmp_path / "study" / "visit"  # scans are also found one folder deeper
+    visit.mkdir(parents=True)
+    (visit / "link").symlink_to(visit)
+    files = [visit / "case_t1.nii.gz", visit / "case_t1_seg.json"]
+    for file in files:
+        file.write_bytes(b"the patient's")
+    monkeypatch.setattr("sys.argv", ["predict", str(visit.parent), str(visit / out)])
+    assert predict.main() == 65
+    complaint = capsys.readouterr().err
+    assert "exists and may belong to the scans" in complaint
+    assert complaint.count("\n") == 1
+    assert [file.read_bytes() for file in files] == [b"the patient's"] * 2
+    assert not (visit / "case_t1_seg.nii.gz").exists()
+
+
+def test_the_command_writes_through_no_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scan = tmp_path / "case_t1.nii.gz"
-    scan.write_bytes(b"a scan")
-    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(scan)])
+    (tmp_path / "out.nii.gz").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(tmp_path / "out.nii.gz")])
     assert predict.main() == 65
-    assert "may belong to the scans" in capsys.readouterr().err
-    assert scan.read_bytes() == b"a scan"
+    assert "exists and may belong to the scans" in capsys.readouterr().err
+
+
+def test_a_file_that_came_while_the_network_ran_is_kept(
+    head: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.nii.gz"
+
+    def slow(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        out.write_bytes(b"another mask")
+        return bright_is_enhancing(tensor)
+
+    hashes = dict.fromkeys(Modality, "0" * 64)
+    intake = SimpleNamespace(study=head, notices=(), sha256=hashes)
+    monkeypatch.setattr(predict, "read_study_folder", lambda folder: intake)
+    monkeypatch.setattr(predict, "load_network", lambda folder: network(slow))
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(out)])
+    assert predict.main() == 65
+    assert "out.nii.gz cannot be written (File exists)" in capsys.readouterr().err
+    assert out.read_bytes() == b"another mask"
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_the_command_says_beside_the_mask_how_it_was_made(
