@@ -143,9 +143,9 @@ def test_what_is_written_of_a_name_comes_from_our_own_vocabulary(name: str, labe
 # -------------------------------------------------------------------------------------- archives
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return stream.getvalue()
@@ -213,6 +213,37 @@ def test_a_damaged_zip_is_refused() -> None:
     archive[200] ^= 1
     with pytest.raises(UnreadableArchiveError, match="damaged"):
         unzip(bytes(archive), "x.zip")
+
+
+def test_a_zip_whose_table_points_before_its_start_is_refused() -> None:
+    archive = bytearray(zipped({"a_t1.nii": b"x"}))
+    archive[-6:-2] = (2**20).to_bytes(4, "little")
+    with pytest.raises(UnreadableArchiveError, match="damaged"):
+        unzip(bytes(archive), "x.zip")
+
+
+def test_a_zip_with_a_name_that_is_no_text_is_refused() -> None:
+    archive = bytearray(zipped({"a_t1.nii": b"x"}))
+    at = archive.index(b"PK\x01\x02")
+    archive[at + 9] |= 8  # the name is UTF-8
+    archive[at + 46] = 0xFF
+    with pytest.raises(UnreadableArchiveError, match="damaged"):
+        unzip(bytes(archive), "x.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_could_unpack_to_anything_is_refused_unopened(method: int) -> None:
+    with pytest.raises(UnreadableArchiveError, match="another method"):
+        unzip(zipped({"a_t1.nii": b"x"}, method), "x.zip")
+
+
+def test_a_zip_too_large_for_this_computer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", full)
+    with pytest.raises(UnreadableArchiveError, match="not enough free memory"):
+        unzip(zipped({"a_t1.nii": b"x"}), "x.zip")
 
 
 def test_a_zip_without_a_scan_is_refused() -> None:

@@ -47,6 +47,9 @@ MAX_FILE_BYTES = 192 * 2**20
 
 MAX_ZIP_FILES = 1000
 MAX_ZIP_BYTES = 512 * 2**20
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How files may be packed; with bzip2 and LZMA zipfile unpacks more than an entry announces (from
+292 bytes 200 MB)."""
 
 
 class Light(StrEnum):
@@ -285,7 +288,7 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
     Raises
     ------
     UnreadableArchiveError
-        If it is no ZIP file, damaged, locked, or would unpack to too much.
+        If it is no ZIP file, damaged, locked, packed unusually, or would unpack to too much.
     """
     subject = label_of(name)  # a sentence outlives the screen it stands on
     try:
@@ -294,7 +297,13 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
             _check_archive(entries, len(archive.infolist()), subject)
             # zipfile reads no more than an entry announces, and checks its CRC
             return [(_base(e.filename), archive.read(e)) for e in entries]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except MemoryError as error:
+        raise UnreadableArchiveError(
+            f"{subject}: this computer has not enough free memory to unpack the ZIP file. Close "
+            "other programs, or choose the four scans themselves."
+        ) from error
+    # what zipfile throws at damaged names, offsets, sizes and flags
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise UnreadableArchiveError(
             f"{subject}: the ZIP file is damaged or of an unknown kind. Zip the scans again."
         ) from error
@@ -450,6 +459,11 @@ def _check_archive(entries: list[zipfile.ZipInfo], total: int, subject: str) -> 
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableArchiveError(
             f"{subject}: the ZIP file is locked with a password. Zip the scans without one."
+        )
+    if any(entry.compress_type not in ZIP_METHODS for entry in entries):
+        raise UnreadableArchiveError(
+            f"{subject}: the ZIP file is packed by another method than the usual one (Deflate). "
+            "Zip the scans again with the usual settings."
         )
     promised = sum(entry.file_size for entry in entries)
     if promised > MAX_ZIP_BYTES:
