@@ -306,6 +306,45 @@ def test_one_file_in_two_slots_names_both() -> None:
         open_study({**GOOD, T1: ("t1.nii", GOOD[T1CE][1])})
 
 
+def skulled(*modalities: Modality) -> dict[Modality, tuple[str, bytes]]:
+    """Some of the good scans with noisy air and a scalp."""
+    values = {m: corpus.with_skull(scan(m).astype(np.float32), n) for n, m in enumerate(modalities)}
+    return {m: (f"case_{m}.nii.gz", gz(nifti(values[m]))) for m in modalities}
+
+
+def one_grey_value_more(values: NDArray[np.int16]) -> NDArray[np.int16]:
+    changed = values.copy()
+    changed[24, 24, 15] += 1
+    return changed
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [nifti(scan("t1"), scl_slope=2), nifti(one_grey_value_more(scan("t1")))],
+    ids=["scaled", "one voxel differs"],
+)
+@pytest.mark.parametrize("beside", [(), (FLAIR, T2)], ids=["stripped", "skulls beside"])
+def test_one_series_in_two_slots_is_seen_whatever_its_scale(
+    twice: bytes, beside: tuple[Modality, ...]
+) -> None:
+    with pytest.raises(ImplausibleStudyError, match="T1 and T1ce are the same picture"):
+        open_study({**GOOD, **skulled(*beside), T1CE: ("t1ce.nii", twice)})
+
+
+def test_one_series_in_two_slots_is_seen_with_the_skull_on_all_scans() -> None:
+    head = corpus.with_skull(scan("t1").astype(np.float32), 0)
+    scans = {**skulled(*Modality), T1: ("t1.nii", nifti(head)), T1CE: ("c.nii", nifti(head * 3))}
+    with pytest.raises(ImplausibleStudyError, match="T1 and T1ce are the same picture"):
+        open_study(scans)
+
+
+def test_two_scans_that_can_be_read_are_compared_although_others_cannot() -> None:
+    broken = {FLAIR: ("flair.nii", b""), T2: ("t2.nii", b"")}
+    scans = {**GOOD, **broken, T1CE: ("t1ce.nii", nifti(scan("t1"), scl_slope=2))}
+    with pytest.raises(RefusedStudyError, match="T1 and T1ce are the same picture"):
+        open_study(scans)
+
+
 def test_a_brain_of_another_patient_is_named() -> None:
     with pytest.raises(ImplausibleStudyError, match="brain in T1ce has another outline"):
         open_study({**GOOD, T1CE: ("t1ce.nii", nifti(scan("t1ce", shift=4)))})
@@ -315,6 +354,55 @@ def test_two_patients_with_two_scans_each_are_told_apart() -> None:
     other = {m: (f"{m}.nii", nifti(scan(m, shift=4))) for m in (T1CE, T2)}
     with pytest.raises(ImplausibleStudyError, match="two patients"):
         open_study({**GOOD, **other})
+
+
+def test_a_skull_on_one_scan_hides_no_other_patient() -> None:
+    scans = {**GOOD, **skulled(T2), T1CE: ("t1ce.nii", nifti(scan("t1ce", shift=4)))}
+    with pytest.raises(ImplausibleStudyError, match="T1ce has another outline than in FLAIR and T1"):
+        open_study(scans)
+
+
+def test_a_skull_on_one_scan_hides_no_swap_of_the_others() -> None:
+    swapped = {T1: ("a.nii", GOOD[T1CE][1]), T1CE: ("b.nii", GOOD[T1][1])}
+    notices = open_study({**GOOD, **skulled(T2), **swapped}).notices
+    assert [(n.code, n.subject) for n in notices] == [
+        ("skull", "T2 scan (…t2.nii.gz)"),
+        ("swapped", "T1, T1ce"),
+    ]
+
+
+@pytest.mark.parametrize("modalities", [(T2,), (FLAIR, T1, T1CE), tuple(Modality)])
+def test_a_skull_alone_suggests_no_swap(modalities: tuple[Modality, ...]) -> None:
+    notices = open_study({**GOOD, **skulled(*modalities)}).notices
+    assert [n.code for n in notices] == ["skull"] * len(modalities)
+
+
+def test_contrasts_are_not_judged_where_every_scan_has_a_skull() -> None:
+    swapped = {T1: ("a.nii", skulled(T1CE)[T1CE][1]), T1CE: ("b.nii", skulled(T1)[T1][1])}
+    notices = open_study({**skulled(*Modality), **swapped}).notices
+    assert {n.code for n in notices} == {"skull"}
+
+
+def in_a_wide_image(modality: Modality, size_mm: float) -> tuple[str, bytes]:
+    values = np.pad(scan(modality), ((8, 8), (8, 8), (0, 0)))  # 64 x 64 x 31
+    return f"{modality}.nii", nifti(values, LPS @ np.diag([size_mm, size_mm, size_mm, 1]))
+
+
+def test_a_brain_too_small_for_its_voxels_to_be_true_is_asked_about() -> None:
+    (notice,) = open_study({m: in_a_wide_image(m, 1) for m in Modality}).notices
+    assert (notice.code, notice.subject, notice.consent) == ("brain-size", "study", True)
+    assert notice.text.startswith("The brain would hold 21 mL")  # 4/3 pi 19 x 20 x 13 mm
+
+
+def test_a_brain_of_usual_size_is_not_asked_about() -> None:
+    notices = open_study({m: in_a_wide_image(m, 4) for m in Modality}).notices  # 1.3 l
+    assert "brain-size" not in [n.code for n in notices]
+
+
+def test_a_part_of_a_brain_is_not_called_too_small() -> None:
+    begun = {m: np.pad(scan(m)[:, :, 14:], ((8, 8), (8, 8), (0, 0))) for m in Modality}
+    notices = open_study({m: (f"{m}.nii", nifti(values)) for m, values in begun.items()}).notices
+    assert {n.code for n in notices} == {"brain-cut"}
 
 
 def test_a_slightly_different_outline_is_asked_about() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,9 +28,10 @@ from utils.notice import Notice
 from utils.plausibility import (
     DIFFERENT_OUTLINE,
     SAME_OUTLINE,
+    Contrasts,
+    brain_size_doubts,
     duplicate_errors,
     grid_notices,
-    likely_arrangement,
     odd_outline,
     scan_doubts,
 )
@@ -50,6 +51,11 @@ MAX_ZIP_BYTES = 512 * 2**20
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How files may be packed; with bzip2 and LZMA zipfile unpacks more than an entry announces (from
 292 bytes 200 MB)."""
+
+
+_ErrorFor = tuple[UserError, frozenset[Modality]]
+_NoticeFor = tuple[Notice, frozenset[Modality]]
+"""What is said about scans together, and which slots it concerns."""
 
 
 class Light(StrEnum):
@@ -221,15 +227,13 @@ def read_scan(modality: Modality, name: str, data: bytes, *, millimetres: bool =
 
 def review(readings: Mapping[Modality, Reading]) -> Review:
     """Judge the scans together: grid, duplicates, brain outlines, contrasts."""
-    errors: list[tuple[UserError, frozenset[Modality]]] = []
+    errors: list[_ErrorFor] = []
     missing = frozenset(Modality) - readings.keys()
     if missing:
         errors.append((_missing(missing), missing))
     scans = {m: r.volume for m, r in readings.items() if r.volume is not None}
     errors += _grid_errors(scans)
-    if not errors:
-        errors += [(e, frozenset(scans)) for e in duplicate_errors(scans)]
-    notices: list[tuple[Notice, frozenset[Modality]]] = []
+    notices: list[_NoticeFor] = []
     if not errors and len(scans) > 1:
         errors, notices = _judge_anatomy(readings, scans)
     if scans:
@@ -362,17 +366,19 @@ def _too_large_here(subject: str) -> UnreadableVolumeError:
 
 
 def _missing(modalities: frozenset[Modality]) -> MissingModalityError:
-    titles = [m.title for m in Modality if m in modalities]
-    listed = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
     return MissingModalityError(
-        f"This study lacks {listed}. Add the missing scan, with its modality in the file name "
-        "(flair, t1, t1ce, t2), and try again."
+        f"This study lacks {_listed(modalities)}. Add the missing scan, with its modality in the "
+        "file name (flair, t1, t1ce, t2), and try again."
     )
 
 
-def _grid_errors(
-    scans: Mapping[Modality, Volume],
-) -> list[tuple[UserError, frozenset[Modality]]]:
+def _listed(modalities: Collection[Modality]) -> str:
+    """Name modalities as one does: ``FLAIR, T1 and T2``."""
+    titles = [m.title for m in Modality if m in modalities]
+    return " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+
+
+def _grid_errors(scans: Mapping[Modality, Volume]) -> list[_ErrorFor]:
     """One error with a table of all grids if any two differ by more than the tolerance."""
     grids = {m: scan.grid for m, scan in scans.items()}
     if len(grids) < 2:
@@ -401,34 +407,54 @@ def _grid_row(grid: Grid, shift_mm: float) -> str:
 
 def _judge_anatomy(
     readings: Mapping[Modality, Reading], scans: Mapping[Modality, Volume]
-) -> tuple[list[tuple[UserError, frozenset[Modality]]], list[tuple[Notice, frozenset[Modality]]]]:
-    """Brain outlines and contrasts; outlines are comparable only where no skull is left."""
-    if any(n.code == "skull" for m in scans for n in readings[m].notices):
-        return [], []
-    odd, overlap = odd_outline(scans)
-    if overlap < DIFFERENT_OUTLINE:
-        error = ImplausibleStudyError(
-            f"The brain in {odd.title} has another outline than in the other scans ({overlap:.0%} "
-            "overlap): they seem to come from two patients. Choose four scans of one visit, "
-            "co-registered."
-        )
-        return [(error, frozenset({odd}))], []
-    notices = []
-    if overlap < SAME_OUTLINE:
-        text = (
-            f"The brain in {odd.title} has a slightly different outline ({overlap:.0%} overlap); "
-            "make sure that the four scans are of one patient and co-registered."
-        )
-        notices.append((Notice("outline", odd.title, text, consent=True), frozenset({odd})))
-    if len(scans) == len(Modality):
-        notices += _swap_notices(scans)
+) -> tuple[list[_ErrorFor], list[_NoticeFor]]:
+    """Duplicates, brain outlines, size and contrasts of two scans or more."""
+    contrasts = Contrasts.of(scans)
+    errors: list[_ErrorFor] = [
+        (error, frozenset(scans)) for error in duplicate_errors(scans, contrasts)
+    ]
+    doubts = {m: {n.code for n in readings[m].notices} for m in scans}
+    stripped = {m: scan for m, scan in scans.items() if "skull" not in doubts[m]}
+    if not errors:
+        errors, notices = _outline_findings(stripped)
+    if errors:
+        return errors, []
+    if not any("brain-cut" in codes for codes in doubts.values()):
+        notices += [(n, frozenset(scans)) for n in brain_size_doubts(scans)]
+    # where every scan has a skull, fat and muscle would be taken for brain
+    if contrasts and stripped and len(scans) == len(Modality):
+        notices += _swap_notices(contrasts)
     return [], notices
 
 
-def _swap_notices(
-    scans: Mapping[Modality, Volume],
-) -> list[tuple[Notice, frozenset[Modality]]]:
-    suspected = likely_arrangement(scans)
+def _outline_findings(
+    stripped: Mapping[Modality, Volume],
+) -> tuple[list[_ErrorFor], list[_NoticeFor]]:
+    """Whether the brains of scans without a skull are one patient's."""
+    if len(stripped) < 2:
+        return [], []
+    odd, overlap = odd_outline(stripped)
+    concerned = frozenset({odd})
+    others = _listed([m for m in stripped if m is not odd])
+    if overlap < DIFFERENT_OUTLINE:
+        error = ImplausibleStudyError(
+            f"The brain in {odd.title} has another outline than in {others} ({overlap:.0%} "
+            "overlap): they seem to come from two patients. Choose four scans of one visit, "
+            "co-registered."
+        )
+        return [(error, concerned)], []
+    if overlap < SAME_OUTLINE:
+        text = (
+            f"The brain in {odd.title} has a slightly different outline than in {others} "
+            f"({overlap:.0%} overlap); make sure that the four scans are of one patient and "
+            "co-registered."
+        )
+        return [], [(Notice("outline", odd.title, text, consent=True), concerned)]
+    return [], []
+
+
+def _swap_notices(contrasts: Contrasts) -> list[_NoticeFor]:
+    suspected = contrasts.arrangement()
     if not suspected:
         return []
     pairs = ", ".join(f"{slot.title} looks like {m.title}" for slot, m in suspected.items())

@@ -4,7 +4,7 @@ Thresholds were set on 31 real studies (28 BraTS cases, a follow-up pair, one cl
 check speaks on any of them. Each constant says how far away they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 
 import numpy as np
@@ -33,6 +33,14 @@ HEAD_ML = 2200.0
 FACE_SHARE = 0.4
 """Share of the faces that is not air; below 0.01 in the 31, 0.83 and more with skull and noise."""
 
+BRAIN_ML = 600.0
+"""Less than this is no adult's brain: the 31 are 1,207 to 1,731 ml, 151 to 217 with voxels stated
+half as long as they are."""
+
+HEAD_VOXELS = 64
+"""Along its longest axis a scan of a whole head has more (3 mm a voxel); a grid below holds a part
+of one or a phantom, whose volume says nothing about its voxel size."""
+
 SCALP_CONTRAST = 1.4
 """Outermost layer against the inside, as ratio of medians, in T1 and T1ce; at most 1 in the 31."""
 
@@ -46,6 +54,14 @@ patients, after the same atlas registration, 0.898 and less in all 464 pairs. In
 decides."""
 
 MANY_VOXELS = 2_000_000
+BRAIN_SAMPLES = 400_000
+"""More voxels say no more about contrasts; the 31 have 125,000 to 184,000 once thinned."""
+
+LEAST_SAMPLES = 500
+
+SAME_PICTURE = 0.99
+"""Rank correlation of two scans' brain voxels: at most 0.905 in the 31 (T1 and T1ce), 1 if one
+series was saved twice, whatever its scale."""
 
 CONTRAST_MARGIN = 0.6
 CONTRAST_NOISE = 70.0
@@ -109,16 +125,44 @@ def _tilt_notices(degrees: float) -> tuple[Notice, ...]:
     return (Notice("tilt", "study", text),)
 
 
-def duplicate_errors(scans: Mapping[Modality, Volume]) -> tuple[ImplausibleStudyError, ...]:
-    """One error for each pair of slots that hold the same voxels."""
+def brain_size_doubts(scans: Mapping[Modality, Volume]) -> tuple[Notice, ...]:
+    """Ask about a head too small for an adult: its header probably states too small voxels."""
+    grid = next(iter(scans.values())).grid
+    brain_ml = min(np.count_nonzero(scan.stored) for scan in scans.values()) * grid.voxel_volume_ml
+    if brain_ml >= BRAIN_ML or max(grid.shape) < HEAD_VOXELS:
+        return ()
+    text = (
+        f"The brain would hold {brain_ml:.0f} mL (adults: 1,000 to 1,900), so its voxel size is "
+        "probably wrong and every volume with it; check the spacing in the headers before you go "
+        "on."
+    )
+    return (Notice("brain-size", "study", text, consent=True),)
+
+
+def duplicate_errors(
+    scans: Mapping[Modality, Volume], contrasts: "Contrasts | None"
+) -> tuple[ImplausibleStudyError, ...]:
+    """One error for each pair of slots that hold the same series."""
     return tuple(
         ImplausibleStudyError(
-            f"{a.title} and {b.title} hold the same voxels: one file was chosen twice. "
+            f"{a.title} and {b.title} {found}: one series was chosen twice. "
             f"Choose the right file for {a.title} or for {b.title}."
         )
         for a, b in combinations(scans, 2)
-        if np.array_equal(scans[a].stored, scans[b].stored)
+        if (found := _sameness(a, b, scans, contrasts))
     )
+
+
+def _sameness(
+    a: Modality, b: Modality, scans: Mapping[Modality, Volume], contrasts: "Contrasts | None"
+) -> str:
+    """Tell in what two scans are the same; empty if in nothing."""
+    if np.array_equal(scans[a].stored, scans[b].stored):
+        return "hold the same voxels"
+    likeness = contrasts.likeness_of(a, b) if contrasts else 0.0
+    if likeness < SAME_PICTURE:
+        return ""
+    return f"are the same picture (rank correlation {likeness:.2f})"
 
 
 def odd_outline(scans: Mapping[Modality, Volume]) -> tuple[Modality, float]:
@@ -139,29 +183,35 @@ def odd_outline(scans: Mapping[Modality, Volume]) -> tuple[Modality, float]:
 
 
 def likely_arrangement(scans: Mapping[Modality, Volume]) -> dict[Modality, Modality]:
-    """Guess what each slot seems to hold, by contrast alone; slots that seem right are left out.
+    """Guess what each of four slots seems to hold; see `Contrasts.arrangement`."""
+    contrasts = Contrasts.of(scans)
+    return contrasts.arrangement() if contrasts else {}
 
-    Four facts of neuroradiology are weighed against each other: T1 and T1ce resemble each other
-    more than either does T2; contrast agent gives T1ce a bright tail that T1 lacks; fluid is dark
-    in T1, dark in FLAIR and bright in T2.
+
+class Contrasts:
+    """Ranks of the scans' brain voxels against each other; computed once, asked 24 times.
+
+    Attributes
+    ----------
+    slots : tuple of Modality
+        The n scans, in the order of the arrays' axes.
+    voxels : int
+        How many voxels were compared.
+    likeness : (n, n) float64 array
+        Rank correlation of any two scans.
     """
-    samples = _brain_samples(scans)
-    if samples.shape[1] < 500:
-        return {}
-    contrasts = _Contrasts(samples)
-    scores = {order: contrasts.score(order) for order in permutations(range(4))}
-    best = max(scores, key=scores.__getitem__)
-    margin = CONTRAST_MARGIN + CONTRAST_NOISE / np.sqrt(samples.shape[1])
-    if scores[best] - scores[0, 1, 2, 3] <= margin:
-        return {}
-    holds = dict(zip(best, Modality, strict=True))
-    return {slot: holds[i] for i, slot in enumerate(Modality) if holds[i] is not slot}
 
+    @classmethod
+    def of(cls, scans: Mapping[Modality, Volume]) -> "Contrasts | None":
+        """Compare the scans where all of them show brain; None where they share too little.
 
-class _Contrasts:
-    """Ranks of four scans' brain voxels against each other; computed once, asked 24 times."""
+        A skull does no harm while one scan has none: what is not air in that one is the brain.
+        """
+        samples = _brain_samples(list(scans.values()))
+        return cls(tuple(scans), samples) if samples.shape[1] >= LEAST_SAMPLES else None
 
-    def __init__(self, samples: NDArray[np.float32]) -> None:
+    def __init__(self, slots: tuple[Modality, ...], samples: NDArray[np.float32]) -> None:
+        self.slots, self.voxels = slots, samples.shape[1]
         order = samples.argsort(axis=1, kind="stable")
         ranks = np.empty_like(samples)
         steps = np.linspace(0, 1, samples.shape[1], dtype=np.float32)
@@ -172,6 +222,26 @@ class _Contrasts:
         # [i, j]: mean rank in scan j of the voxels darkest, brightest in scan i
         self.where_dark = np.array([ranks[:, dark].mean(axis=1) for dark in ranks < 0.05])
         self.where_bright = np.array([ranks[:, bright].mean(axis=1) for bright in ranks > 0.95])
+
+    def likeness_of(self, a: Modality, b: Modality) -> float:
+        """Rank correlation of two scans."""
+        return float(self.likeness[self.slots.index(a), self.slots.index(b)])
+
+    def arrangement(self) -> dict[Modality, Modality]:
+        """Guess what each of four slots seems to hold; slots that seem right are left out.
+
+        Four facts of neuroradiology are weighed against each other: T1 and T1ce resemble each
+        other more than either does T2; contrast agent gives T1ce a bright tail that T1 lacks;
+        fluid is dark in T1, dark in FLAIR and bright in T2.
+        """
+        where = [self.slots.index(m) for m in Modality]
+        scores = {order: self.score(order) for order in permutations(where)}
+        best = max(scores, key=scores.__getitem__)
+        margin = CONTRAST_MARGIN + CONTRAST_NOISE / np.sqrt(self.voxels)
+        if scores[best] - scores[tuple(where)] <= margin:
+            return {}
+        holds = {self.slots[i]: m for i, m in zip(best, Modality, strict=True)}
+        return {slot: holds[slot] for slot in Modality if holds[slot] is not slot}
 
     def score(self, order: tuple[int, ...]) -> float:
         """Plausibility of scan ``order[i]`` being the i-th modality; each term saturates."""
@@ -190,13 +260,14 @@ class _Contrasts:
         )
 
 
-def _brain_samples(scans: Mapping[Modality, Volume]) -> NDArray[np.float32]:
-    """(4, n) values well inside the brain, where partial volume is rare."""
-    step = 2 if scans[Modality.T1].stored.size > MANY_VOXELS else 1
-    thinned = [_thinned(scans[m], step) for m in Modality]
+def _brain_samples(scans: Sequence[Volume]) -> NDArray[np.float32]:
+    """One row a scan: values well inside the brain, where partial volume is rare."""
+    step = 2 if scans[0].stored.size > MANY_VOXELS else 1
+    thinned = [_thinned(scan, step) for scan in scans]
     brain = np.all([values != 0 for values in thinned], axis=0)
     brain = ndimage.binary_erosion(brain, iterations=2)
-    return np.stack([values[brain] for values in thinned])
+    every = np.count_nonzero(brain) // BRAIN_SAMPLES + 1
+    return np.stack([values[brain][::every] for values in thinned])
 
 
 def _thinned(scan: Volume, step: int) -> NDArray[np.float32]:
