@@ -1,7 +1,7 @@
 """Study in, segmentation out: the one inference path of app, command line and evaluation.
 
 ``python -m model.predict STUDY_DIR OUT.nii.gz`` segments the four scans of a folder, and says in
-``OUT.json`` how;
+``OUT.json`` how; scans that are in doubt only with ``--go-on``, and over no file that is there;
 ``python -m model.predict --check STUDY_DIR`` only says whether it could.
 """
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
+HOW_TO_GO_ON = "Nothing was segmented. Look at these scans; --go-on segments them all the same."
 
 Progress = Callable[[float], None]
 
@@ -273,6 +274,9 @@ def main() -> int:
     parser.add_argument("study", type=Path, metavar="STUDY_DIR")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT.nii.gz")
     parser.add_argument("--check", action="store_true", help="only check the scans")
+    parser.add_argument(
+        "--go-on", action="store_true", help="segment scans in doubt; the record says so"
+    )
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="a model folder")
     arguments = parser.parse_args()
     if not arguments.check and arguments.out is None:
@@ -280,7 +284,7 @@ def main() -> int:
     if arguments.check:
         return _check(arguments.study)
     try:
-        _predict(arguments.study, arguments.out, arguments.model)
+        _predict(arguments.study, arguments.out, arguments.model, go_on=arguments.go_on)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
@@ -296,13 +300,17 @@ def _check(folder: Path) -> int:
     return EXIT_REFUSED if verdict["verdict"] == "refuse" else 0
 
 
-def _predict(folder: Path, out: Path, model: Path) -> None:
+def _predict(folder: Path, out: Path, model: Path, *, go_on: bool) -> None:
     if not out.name.endswith(".nii.gz"):
         raise UserError(f"{out} does not end in .nii.gz. Name a mask file that does.")
     sidecar = out.with_name(out.name.removesuffix(".nii.gz") + ".json")
     for file in (out, sidecar):
         _require_new(file)
     intake = read_study_folder(folder)
+    if go_on:
+        intake = intake.accepted()
+    elif intake.doubts:
+        raise UserError("\n".join([*(doubt.text for doubt in intake.doubts), HOW_TO_GO_ON]))
     for notice in intake.notices:
         sys.stdout.write(f"Note: {notice.text}\n")
     segmentation = segment(intake.study, load_network(model), intake.notices)

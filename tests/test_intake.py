@@ -358,7 +358,9 @@ def test_two_patients_with_two_scans_each_are_told_apart() -> None:
 
 def test_a_skull_on_one_scan_hides_no_other_patient() -> None:
     scans = {**GOOD, **skulled(T2), T1CE: ("t1ce.nii", nifti(scan("t1ce", shift=4)))}
-    with pytest.raises(ImplausibleStudyError, match="T1ce has another outline than in FLAIR and T1"):
+    with pytest.raises(
+        ImplausibleStudyError, match="T1ce has another outline than in FLAIR and T1"
+    ):
         open_study(scans)
 
 
@@ -587,8 +589,19 @@ def test_a_folder_that_does_not_exist_is_a_refusal(tmp_path: Path) -> None:
     assert check(tmp_path / "no") == {
         "verdict": "refuse",
         "notices": [],
+        "doubts": [],
         "errors": ["The study folder does not exist. Give the folder of the scans."],
     }
+
+
+def test_a_verdict_lists_what_speaks_against_the_scans_themselves(tmp_path: Path) -> None:
+    thick = LPS @ np.diag([1, 1, 5, 1])
+    scans = {m: nifti(scan(m), thick, tail=b"junk") for m in Modality}
+    scans[T1], scans[T1CE] = scans[T1CE], scans[T1]
+    found = check(folder_of({f"{m}.nii": data for m, data in scans.items()}, tmp_path))
+    assert len(found["notices"]) == 6  # four repairs, one swap, thick slices
+    (doubt,) = found["doubts"]
+    assert "T1 looks like T1ce" in doubt
 
 
 def test_two_files_for_one_modality_are_not_chosen_between(tmp_path: Path) -> None:

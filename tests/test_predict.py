@@ -3,7 +3,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from model.runtime import Run
 from model.unet import build_unet
 from utils.errors import ModelError
 from utils.grid import Grid
+from utils.intake import Intake
 from utils.labels import Label, Region
 from utils.measure import region_volumes_ml
 from utils.nifti import read_nifti, write_labels
@@ -249,8 +249,7 @@ def test_a_file_that_came_while_the_network_ran_is_kept(
         out.write_bytes(b"another mask")
         return bright_is_enhancing(tensor)
 
-    hashes = dict.fromkeys(Modality, "0" * 64)
-    intake = SimpleNamespace(study=head, notices=(), sha256=hashes)
+    intake = Intake(head, (), dict.fromkeys(Modality, "0" * 64))
     monkeypatch.setattr(predict, "read_study_folder", lambda folder: intake)
     monkeypatch.setattr(predict, "load_network", lambda folder: network(slow))
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(out)])
@@ -264,7 +263,7 @@ def test_the_command_says_beside_the_mask_how_it_was_made(
     head: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashes = {modality: f"{number:064x}" for number, modality in enumerate(Modality)}
-    intake = SimpleNamespace(study=head, notices=(), sha256=hashes)
+    intake = Intake(head, (), hashes)
     monkeypatch.setattr(predict, "read_study_folder", lambda folder: intake)
     monkeypatch.setattr(predict, "load_network", lambda folder: network())
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), str(tmp_path / "out.nii.gz")])
@@ -274,6 +273,58 @@ def test_the_command_says_beside_the_mask_how_it_was_made(
     assert hashes[Modality.T2] in json.dumps(record)
     (tmp_path / "out.nii.gz").unlink()
     assert predict.main() == 65  # out.json might describe a scan
+
+
+SPACING = Notice("spacing", "study", "Voxels of 5 mm are outside the training data.", consent=True)
+REPAIR = Notice("extra-bytes", "T1 scan", "T1 scan: 4 extra bytes were ignored.")
+SKULL = Notice("skull", "T1 scan", "T1 scan: skull and scalp seem to be present.", consent=True)
+SWAPPED = Notice("swapped", "T1, T2", "Scans may be in the wrong slots.", consent=True)
+
+
+def commanded(
+    monkeypatch: pytest.MonkeyPatch, head: Study, out: Path, notices: tuple[Notice, ...], *more: str
+) -> int:
+    """Run the command on a study of which the gate says this; return its exit status."""
+    intake = Intake(head, notices, dict.fromkeys(Modality, "0" * 64))
+    monkeypatch.setattr(predict, "read_study_folder", lambda folder: intake)
+    monkeypatch.setattr(predict, "load_network", lambda folder: network())
+    monkeypatch.setattr("sys.argv", ["predict", "study", str(out), *more])
+    return predict.main()
+
+
+def test_the_command_segments_no_scan_in_doubt_unless_told_to(
+    head: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notices = (REPAIR, SKULL, SPACING, SWAPPED)
+    assert commanded(monkeypatch, head, tmp_path / "out.nii.gz", notices) == 65
+    assert list(tmp_path.iterdir()) == []
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [SKULL.text, SWAPPED.text]
+    assert "--go-on" in lines[2]
+    assert len(lines) == 3
+
+
+def test_the_record_says_that_the_reader_went_on_as_the_page_does(
+    head: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, notices = tmp_path / "out.nii.gz", (REPAIR, SKULL, SPACING)
+    assert commanded(monkeypatch, head, out, notices, "--go-on") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["notices"] == [
+        REPAIR.text,
+        f"{SKULL.text} The reader chose to go on.",
+        f"{SPACING.text} The reader chose to go on.",
+    ]
+
+
+def test_what_is_odd_about_the_grid_alone_needs_no_consent(
+    head: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commanded(monkeypatch, head, tmp_path / "out.nii.gz", (REPAIR, SPACING)) == 0
+    told = json.loads((tmp_path / "out.json").read_text())["notices"]
+    assert told == [REPAIR.text, SPACING.text]
 
 
 def test_the_command_names_what_is_missing(

@@ -4,9 +4,9 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
@@ -27,6 +27,7 @@ from utils.nifti import read_nifti
 from utils.notice import Notice
 from utils.plausibility import (
     DIFFERENT_OUTLINE,
+    PUT_BACK,
     SAME_OUTLINE,
     Contrasts,
     brain_size_doubts,
@@ -53,6 +54,9 @@ ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 292 bytes 200 MB)."""
 
 
+GONE_ON = "The reader chose to go on."
+"""What stands behind every doubt that was accepted, in every result."""
+
 _ErrorFor = tuple[UserError, frozenset[Modality]]
 _NoticeFor = tuple[Notice, frozenset[Modality]]
 """What is said about scans together, and which slots it concerns."""
@@ -72,6 +76,8 @@ class Verdict(TypedDict):
     verdict: str
     notices: list[str]
     errors: list[str]
+    doubts: list[str]
+    """Those of the notices that speak against the scans: see `Intake.doubts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +183,18 @@ class Intake:
     notices: tuple[Notice, ...]
     sha256: Mapping[Modality, str]
 
+    @property
+    def doubts(self) -> tuple[Notice, ...]:
+        """What speaks against the scans themselves, not only against their grid.
+
+        A program, which cannot ask, runs nothing before a person has accepted these.
+        """
+        return _doubts(self.notices)
+
+    def accepted(self) -> "Intake":
+        """Return the same after the reader chose to go on: every notice with `consent` says so."""
+        return replace(self, notices=tuple(map(_accepted, self.notices)))
+
 
 def open_study(scans: Mapping[Modality, tuple[str, bytes]]) -> Intake:
     """Read four uploads as one study.
@@ -274,10 +292,11 @@ def check(folder: Path) -> Verdict:
         found = _review_folder(folder)
         errors = [str(error) for error in found.all_errors()]
         notices = [notice.text for notice in found.all_notices()]
+        doubts = [notice.text for notice in _doubts(found.all_notices())]
     except UserError as error:
-        errors, notices = [str(error)], []
+        errors, notices, doubts = [str(error)], [], []
     verdict = "refuse" if errors else "notice" if notices else "accept"
-    return Verdict(verdict=verdict, notices=notices, errors=errors)
+    return Verdict(verdict=verdict, notices=notices, errors=errors, doubts=doubts)
 
 
 def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
@@ -311,6 +330,14 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
         raise UnreadableArchiveError(
             f"{subject}: the ZIP file is damaged or of an unknown kind. Zip the scans again."
         ) from error
+
+
+def _doubts(notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    return tuple(n for n in notices if n.consent and n.code not in PUT_BACK)
+
+
+def _accepted(notice: Notice) -> Notice:
+    return replace(notice, text=f"{notice.text} {GONE_ON}") if notice.consent else notice
 
 
 def _review_folder(folder: Path) -> Review:

@@ -21,6 +21,10 @@ from utils.volume import Volume
 TRAINING_EXTENT_MM = (240, 240, 155)
 """Left-right, front-back and head-foot extent of every BraTS volume."""
 
+PUT_BACK = frozenset({"spacing", "field-of-view"})
+"""Codes of what is unlike the training data in the grid alone: the scans are resampled or cropped
+for the network, and the result lies on the uploaded grid all the same."""
+
 SPACING_TOLERANCE_MM = 0.05
 """How far from 1 mm a voxel may be before resampling changes what the network sees."""
 

@@ -1,7 +1,7 @@
 """The way in: files dropped at once or slot by slot; sorted and checked before anything runs."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 
@@ -279,13 +279,8 @@ def _start(identity: Hashable) -> None:
     found: Review | None = recall(identity)
     if found is None:  # a second click, while the first one was at work
         return
-    intake = found.intake()
-    notices = tuple(
-        replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
-        for n in intake.notices
-    )
-    visit = open_visit(replace(intake, notices=notices))
-    visit.job = engine().submit(intake.study, visit.intake.notices)
+    visit = open_visit(found.intake().accepted())
+    visit.job = engine().submit(visit.intake.study, visit.intake.notices)
 
 
 def _start_demo() -> None:
