@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -270,6 +271,9 @@ def _probabilities(tensor: NDArray[np.float32], run: Run) -> NDArray[np.float32]
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every console knows the signs in a sentence
     parser = argparse.ArgumentParser(prog="python -m model.predict", description=__doc__)
     parser.add_argument("study", type=Path, metavar="STUDY_DIR")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT.nii.gz")

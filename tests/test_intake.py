@@ -594,6 +594,30 @@ def test_a_folder_that_does_not_exist_is_a_refusal(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_in_place_of_the_folder_is_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "study.zip").write_bytes(b"")
+    (refusal,) = check(tmp_path / "study.zip")["errors"]
+    assert refusal == (
+        "The study folder is a file. Give the folder of the scans; unzip an archive first."
+    )
+
+
+def test_a_folder_with_an_impossible_name_is_a_refusal(tmp_path: Path) -> None:
+    (refusal,) = check(tmp_path / ("x" * 300))["errors"]
+    assert refusal.startswith("The study folder cannot be opened (File name too long).")
+
+
+def test_a_folder_that_may_not_be_read_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> None:  # root may read everything: no mode keeps it out
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    (refusal,) = check(tmp_path)["errors"]
+    assert refusal.startswith("The study folder cannot be opened (Permission denied).")
+
+
 def test_a_verdict_lists_what_speaks_against_the_scans_themselves(tmp_path: Path) -> None:
     thick = LPS @ np.diag([1, 1, 5, 1])
     scans = {m: nifti(scan(m), thick, tail=b"junk") for m in Modality}

@@ -1,4 +1,6 @@
+import io
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -273,6 +275,27 @@ def test_the_command_says_beside_the_mask_how_it_was_made(
     assert hashes[Modality.T2] in json.dumps(record)
     (tmp_path / "out.nii.gz").unlink()
     assert predict.main() == 65  # out.json might describe a scan
+
+
+def test_a_console_that_lacks_a_sign_shows_another_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "DOE_t1.nii").write_bytes(b"")
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding="latin-1"))
+    monkeypatch.setattr("sys.argv", ["predict", "--check", str(tmp_path)])
+    assert predict.main() == 65
+    sys.stdout.flush()
+    assert shown.getvalue().startswith(b"T1 scan (?t1.nii): the file is empty")
+
+
+def test_a_name_too_long_for_a_file_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"{tmp_path}/{'x' * 300}.nii.gz"
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path), out])
+    assert predict.main() == 65
+    assert "cannot be written (File name too long)" in capsys.readouterr().err
 
 
 SPACING = Notice("spacing", "study", "Voxels of 5 mm are outside the training data.", consent=True)

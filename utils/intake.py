@@ -363,13 +363,25 @@ def _files(folder: Path) -> dict[Modality, Path]:
 
 def _file_names(folder: Path) -> list[str]:
     """Paths inside a study folder, its own files first; subfolders only if it has none."""
-    if not folder.is_dir():
-        raise MissingModalityError("The study folder does not exist. Give the folder of the scans.")
-    own = sorted(p.name for p in folder.iterdir() if p.is_file())
-    if candidates(own):
-        return own
-    below = (p for p in folder.glob("*/*") if p.is_file())
-    return sorted(p.relative_to(folder).as_posix() for p in below)
+    try:
+        if folder.is_file():
+            raise MissingModalityError(
+                "The study folder is a file. Give the folder of the scans; unzip an archive first."
+            )
+        if not folder.exists():
+            raise MissingModalityError(
+                "The study folder does not exist. Give the folder of the scans."
+            )
+        own = sorted(p.name for p in folder.iterdir() if p.is_file())
+        if candidates(own):
+            return own
+        below = (p for p in folder.glob("*/*") if p.is_file())
+        return sorted(p.relative_to(folder).as_posix() for p in below)
+    except OSError as error:
+        raise MissingModalityError(
+            f"The study folder cannot be opened ({error.strerror}). Check its name and that you "
+            "may read it."
+        ) from error
 
 
 def _read_file(modality: Modality, path: Path) -> Reading:
