@@ -71,6 +71,15 @@ GOOD = {m: (f"case_{m}.nii.gz", gz(nifti(scan(m)))) for m in Modality}
         "x_{}.nii: T2FLAIR T1pre T1post T2",
         "x.{}.nii.gz: flair t1.native t1.km t2",
         "{}.nii.gz: darkfluid T1_without_contrast T1_with_contrast T2_space",
+        "{}.nii: FLAIR T1~ohne~KM T1~mit~KM T2",
+        "{}.nii: FLAIR T1~vor~KM-Gabe T1~nach~KM-Gabe T2",
+        "{}.nii: FLAIR T1~wo~contrast T1~w~contrast T2",
+        "{}.nii: FLAIR T1~sans~gado T1~gado T2",
+        "{}.nii: FLAIR T1~sans~gado T1~avec~gado T2",
+        "{}.nii: FLAIR T1_before_gd T1_after_gd T2",
+        "{}.nii: FLAIR T1~C- T1~C+ T2",
+        "{}.nii: FLAIR T1~-Gd T1~+Gd T2",
+        "{}.nii: FLAIR T1-w_pre T1-w_post T2-w",
     ],
 )
 def test_usual_spellings_are_recognised(names: str) -> None:
@@ -84,11 +93,43 @@ def test_usual_spellings_are_recognised(names: str) -> None:
     [
         "DOE_JANE.nii.gz", "t1_t2.nii", "t1_flair.nii", "t2star.nii.gz", "t1_seg.nii.gz", "swi.nii",
         "post_op_t1.nii.gz", "brain_mask_t1.nii", "t1.json", "adc.nii.gz", "__MACOSX/._t1.nii.gz",
-        ".t1.nii.gz", "t10.nii", "t1_t1ce_diff_t2.nii",
+        ".t1.nii.gz", "t10.nii", "t1_t1ce_diff_t2.nii", "t1_pre_post.nii", "t1_w_wo_contrast.nii",
+        "T1 vor und nach KM.nii", "t1_before_after_gd.nii", "pre_op_t1_gd.nii", "t1_gd_before.nii",
+        "notes_t1.docx", "t1.nii.gz.crdownload", "t1.html",
     ],
 )  # fmt: skip
 def test_names_that_state_no_modality_or_two_are_not_guessed(name: str) -> None:
     assert assign([name]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("T1 C-.nii", T1),
+        ("T1C-.nii", T1),
+        ("t1_gd-_ax.nii", T1),
+        ("T1 (-Gd).nii", T1),
+        ("T1 C\u2212.nii", T1),  # a minus sign, not a hyphen
+        ("sub-01_ce-T1w.nii", T1CE),
+        ("t1-c.nii", T1CE),
+        ("T1-Gd-3D.nii", T1CE),
+        ("BraTS-GLI-00012-000-t1c.nii", T1CE),
+        ("DOE - T1 - Gd.nii", T1CE),
+    ],
+)
+def test_a_minus_means_without_and_a_hyphen_nothing(name: str, modality: Modality) -> None:
+    assert assign([name]) == {modality: name}
+
+
+@pytest.mark.parametrize("name", ["t1", "DOE_1998.09.19_T1", "DOE.T1", "t1.nii.xz", "T1.NII.GZ"])
+def test_a_scan_may_have_any_image_s_extension_or_none(name: str) -> None:
+    assert assign([name]) == {T1: name}
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_the_two_halves_of_a_pair_are_one_scan(end: str) -> None:
+    header = f"x_t1.hdr{end}"
+    assert assign([header, f"X_T1.IMG{end}"]) == {T1: header}
 
 
 def test_two_candidates_for_a_modality_are_left_to_the_person() -> None:

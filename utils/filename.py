@@ -22,18 +22,26 @@ _T1CE = re.compile(
 )
 _T1 = re.compile(r"t1(w|n|native|pre|precontrast|nce|mprage|spgr|se|tse|fse|wn)?")
 _T2 = re.compile(r"t2(w|n|tse|fse|frfse|space|se)?")
-_CONTRAST = re.compile(
-    r"ce|c|gd|gad|gado|gadolinium|post|postgd|postcontrast|contrast|km|cm|enhanced"
-)
-_NO_CONTRAST = re.compile(r"pre|precontrast|native|non|no|without|noncontrast|plain|unenhanced|n")
+_AGENT = r"ce|c|gd|gad|gado|gadolinium|contraste?|kontrast|kontrastmittel|km|cm|enhanced"
+_CONTRAST = re.compile(rf"{_AGENT}|post|postgd|postcontrast")
+_WITH = r"with|after|mit|nach|avec|apres"
+_WITHOUT = r"wo|without|no|non|pre|before|ohne|vor|sans|avant"
+_DENIED = re.compile(rf"\b({_WITHOUT}) ({_AGENT})\b")
+_BOTH = re.compile(rf"\b(w wo|wo w|({_WITH}) ({_WITHOUT})|({_WITHOUT}) ({_WITH}))\b")
+_NO_CONTRAST = re.compile(rf"{_WITHOUT}|precontrast|native?|noncontrast|plain|unenhanced|n")
 _NEUTRAL = re.compile(
-    r"\d*|w|with|mprage|spgr|bravo|vibe|space|se|tse|fse|fl2d|[23]d|ax|axial|tra|sag|cor|fs|iso"
+    rf"\d*|w|{_WITH}|mprage|spgr|bravo|vibe|space|se|tse|fse|fl2d|[23]d|ax|axial|tra|sag|cor|fs|iso"
 )
-_EXTENSION = re.compile(r"(\.(nii|hdr|img|dcm|gz|mgz|nrrd|zip))+$", re.IGNORECASE)
-_SIDECAR = re.compile(
-    r"\.(json|bval|bvec|txt|csv|tsv|md|png|jpe?g|pdf|xml|ya?ml|mat|log|html?)$", re.IGNORECASE
+_MINUS = re.compile(  # "T1 C-", "T1 -Gd", "T1C-"; in "ce-T1w" and "t1-c" it is a hyphen
+    rf"((?<![a-z0-9-])[-\u2013\u2212](?P<behind>{_AGENT})"
+    rf"|(?<![a-z0-9])(?P<t1>t1w?)?(?P<ahead>{_AGENT})[-\u2013\u2212])(?![a-z0-9-])"
 )
-_BESIDES_SCANS = re.compile(r"(^|/)(\.|__MACOSX/)|(^|/)(Thumbs\.db|desktop\.ini)$")
+_EXTENSION = re.compile(
+    r"(\.(nii|hdr|img|dcm|mgz|mgh|mnc|nrrd|gz|bz2|xz|zst|7z|rar|tar|zip))+$", re.IGNORECASE
+)
+_ANY_EXTENSION = re.compile(r"\.([a-z][a-z0-9]{0,9})$", re.IGNORECASE)
+_IMAGE = re.compile(r"\.img(|\.gz)$", re.IGNORECASE)
+_BESIDES_SCANS = re.compile(r"(^|/)(\.|__MACOSX/)")
 _VOCABULARY = (_SEGMENTATION, _OTHER_SERIES, _FLAIR, _T1CE, _T1, _T2, _CONTRAST, _NO_CONTRAST)
 
 
@@ -44,8 +52,7 @@ def display_name(name: str) -> str:
     HTML or Markdown could take for a command become ``_``; long names lose their middle. It
     may still hold a patient's name: show it to its sender, never write it anywhere (`label_of`).
     """
-    base = re.split(r"[\\/]", name)[-1]
-    shown = "".join(c if _is_harmless(c) else "_" for c in base).strip()
+    shown = "".join(c if _is_harmless(c) else "_" for c in _base(name)).strip()
     if len(shown) > SHOWN_LENGTH:
         shown = f"{shown[: SHOWN_LENGTH - 20]}…{shown[-19:]}"
     return shown or "unnamed file"
@@ -56,11 +63,10 @@ def label_of(name: str) -> str:
 
     What is left comes from this module's vocabulary: it can stand in a report, a log or an error.
     """
-    base = re.split(r"[\\/]", name)[-1]
-    extension = _EXTENSION.search(base)
+    extension = _EXTENSION.search(name)
     suffix = extension.group().lower() if extension else ""
-    tokens = _tokens(base)
-    known = [t for t in tokens if any(words.fullmatch(t) for words in _VOCABULARY)]
+    tokens = _tokens(name)
+    known = [t for t in tokens if _is_known(t)]
     return ("" if known == tokens and known else "…") + "_".join(known) + suffix
 
 
@@ -83,19 +89,60 @@ def assign(names: Sequence[str]) -> dict[Modality, str]:
 
 def candidates(names: Sequence[str]) -> dict[Modality, list[str]]:
     """List every name that states a modality, by modality; `assign` wants just one each."""
-    scans = [n for n in names if not _SIDECAR.search(n) and not _BESIDES_SCANS.search(n)]
-    headers = {n[:-4].lower() for n in scans if n.lower().endswith(".hdr")}
-    scans = [n for n in scans if not (n.lower().endswith(".img") and n[:-4].lower() in headers)]
-    tokens = {name: _tokens(re.split(r"[\\/]", name)[-1]) for name in scans}
-    case = len(_case_prefix(list(tokens.values()))) if len(tokens) > 1 else 0
-    stated = {name: _stated(words[case:]) for name, words in tokens.items()}
-    found = {m: [name for name in scans if stated[name] is m] for m in Modality}
+    scans = _scans(names)
+    found: dict[Modality, list[str]] = {m: [] for m in Modality}
+    for name, modality in zip(scans, stated(scans), strict=True):
+        if modality is not None:
+            found[modality].append(name)
     return {m: found[m] for m in Modality if found[m]}
+
+
+def stated(names: Sequence[str]) -> list[Modality | None]:
+    """Tell which modality each name states, read beside the others; None if none or several."""
+    tokens = [_tokens(name) for name in names]
+    case = len(_case_prefix(tokens)) if len(tokens) > 1 else 0
+    return [_stated(words[case:]) for words in tokens]
+
+
+def unclear(names: Sequence[str]) -> list[str]:
+    """List the images whose names state no modality, or two, and nothing else that is known."""
+    scans = _scans(names)
+    return [
+        name
+        for name, modality in zip(scans, stated(scans), strict=True)
+        if modality is None and _EXTENSION.search(name) and not _is_something_else(_tokens(name))
+    ]
 
 
 def is_segmentation(name: str) -> bool:
     """Whether a name states a segmentation, e.g. ``BraTS20_Training_001_seg.nii``."""
-    return any(_SEGMENTATION.fullmatch(t) for t in _tokens(re.split(r"[\\/]", name)[-1]))
+    return any(_SEGMENTATION.fullmatch(t) for t in _tokens(name))
+
+
+def _scans(names: Sequence[str]) -> list[str]:
+    """Leave out what is no image by its extension, and the ``.img`` beside its ``.hdr``."""
+    scans = [n for n in names if not (_BESIDES_SCANS.search(n) or _is_other_kind(n))]
+    lower = {n.lower() for n in scans}
+    return [
+        n for n in scans if not _IMAGE.search(n) or _IMAGE.sub(r".hdr\1", n.lower()) not in lower
+    ]
+
+
+def _is_other_kind(name: str) -> bool:
+    """Whether a name ends like ``.json`` or ``.crdownload``; ``x.T1`` has no extension."""
+    if _EXTENSION.search(name):
+        return False
+    extension = _ANY_EXTENSION.search(name)
+    return extension is not None and not _is_known(extension[1].lower())
+
+
+def _is_known(token: str) -> bool:
+    return any(words.fullmatch(token) for words in _VOCABULARY)
+
+
+def _is_something_else(tokens: list[str]) -> bool:
+    """Whether words state a segmentation or a series that is none of the four."""
+    return any(_SEGMENTATION.fullmatch(t) or _OTHER_SERIES.fullmatch(t) for t in tokens)
 
 
 def _case_prefix(names: list[list[str]]) -> list[str]:
@@ -113,7 +160,7 @@ def _case_prefix(names: list[list[str]]) -> list[str]:
 
 def _stated(tokens: list[str]) -> Modality | None:
     """Return the one modality that the words of a name state; None if none or several do."""
-    if any(_SEGMENTATION.fullmatch(t) or _OTHER_SERIES.fullmatch(t) for t in tokens):
+    if _is_something_else(tokens):
         return None
     flair, t1ce, t1, t2 = (
         any(words.fullmatch(t) for t in tokens) for words in (_FLAIR, _T1CE, _T1, _T2)
@@ -132,9 +179,10 @@ def _stated(tokens: list[str]) -> Modality | None:
 def _with_or_without_contrast(tokens: list[str]) -> Modality | None:
     """T1 or T1ce, from the words beside ``t1``; None if a contrast word stands elsewhere."""
     told = [t for t in tokens if _T1.fullmatch(t) or not _NEUTRAL.fullmatch(t)]
-    if any(_NO_CONTRAST.fullmatch(t) for t in told):
-        return Modality.T1
+    told = _DENIED.sub("plain", " ".join(told)).split()
     marked = [i for i, t in enumerate(told) if _CONTRAST.fullmatch(t)]
+    if _BOTH.search(" ".join(tokens)) or (marked and any(map(_NO_CONTRAST.fullmatch, told))):
+        return None  # "t1_w_wo_gd", "pre_op_t1_gd"
     if not marked:
         return Modality.T1
     at = next(i for i, t in enumerate(told) if _T1.fullmatch(t))
@@ -142,9 +190,14 @@ def _with_or_without_contrast(tokens: list[str]) -> Modality | None:
     return Modality.T1CE if any(abs(i - at) == 1 for i in marked) else None
 
 
-def _tokens(base: str) -> list[str]:
-    """Words of a base name in lower case, without its extension."""
-    stem = _EXTENSION.sub("", base).lower().replace("+c", "_c")
+def _base(name: str) -> str:
+    return re.split(r"[\\/]", name)[-1]
+
+
+def _tokens(name: str) -> list[str]:
+    """Words of a base name in lower case, without its extension; a minus is ``without``."""
+    stem = _EXTENSION.sub("", _base(name)).lower()
+    stem = _MINUS.sub(r"\g<t1> without \g<behind>\g<ahead>", stem)
     return [t for t in re.split(r"[^a-z0-9]+", stem) if t]
 
 
