@@ -455,6 +455,20 @@ def test_a_slightly_different_outline_is_asked_about() -> None:
     assert (notice.code, notice.subject, notice.consent) == ("outline", "T1", True)
 
 
+def test_what_all_four_names_begin_with_says_nothing_about_one() -> None:
+    scans = {m: (f"POST_17_{m}.nii.gz", GOOD[m][1]) for m in Modality}
+    assert open_study(scans).notices == ()
+    mistaken = {**scans, T1: scans[T1CE], T1CE: scans[T1]}
+    told = [n.text for n in open_study(mistaken).notices if n.code == "name-contradicts-slot"]
+    assert ["says T1ce" in told[0], "says T1;" in told[1], len(told)] == [True, True, 2]
+
+
+def test_the_doubt_about_one_name_alone_is_taken_back_by_the_others() -> None:
+    readings = {m: read_scan(m, f"POST_17_{m}.nii.gz", GOOD[m][1]) for m in Modality}
+    assert [n.code for n in readings[T1].notices] == ["name-contradicts-slot"]
+    assert review(readings).light(T1) is Light.GREEN
+
+
 def test_a_file_name_that_contradicts_its_slot_is_asked_about() -> None:
     scans = {**GOOD, T2: ("DOE_t1.nii.gz", GOOD[T2][1])}
     (notice,) = open_study(scans).notices
@@ -673,6 +687,42 @@ def test_two_files_for_one_modality_are_not_chosen_between(tmp_path: Path) -> No
     folder_of({"DOE_t1.nii": b"", "DOE_t1.nii.gz": b""}, tmp_path)
     with pytest.raises(AmbiguousFileError, match=r"2 files could be T1 \(…t1.nii, …t1.nii.gz\)"):
         read_study_folder(tmp_path)
+
+
+def test_files_that_differ_in_a_patient_s_name_alone_are_counted(tmp_path: Path) -> None:
+    folder_of({"DOE_t1.nii": b"", "ROE_t1.nii": b"", "t1_C+.nii": b"", "t1 c.nii": b""}, tmp_path)
+    said = (
+        r"2 files could be T1 \(2 x …t1.nii\)\. 2 files could be T1ce \(2 x t1_c.nii\)\. Keep one"
+    )
+    with pytest.raises(AmbiguousFileError, match=said):
+        read_study_folder(tmp_path)
+
+
+def test_files_whose_names_leave_doubt_are_named_where_a_scan_is_missing(tmp_path: Path) -> None:
+    files = {name: data for m, (name, data) in GOOD.items() if m is not T1CE}
+    unclear = ["post_op_t1.nii.gz", "DOE.nii.gz", "ROE.nii.gz", "t1_t2.nii"]
+    besides = ["case_seg.nii.gz", "adc.nii.gz", "readme.txt", "DICOMDIR"]
+    folder_of({**files, **dict.fromkeys(unclear + besides, b"")}, tmp_path)
+    (refusal,) = check(tmp_path)["errors"]
+    assert refusal.startswith("This study lacks T1ce. Add the missing scan")
+    assert refusal.endswith(
+        " Left out, for their names state no modality or two: 2 x ….nii.gz, …post_t1.nii.gz, "
+        "t1_t2.nii."
+    )
+
+
+@pytest.mark.parametrize("names", [["IM1", "IM2"], ["a/b/c/IM1"], ["T1_1.dcm", "T1_2.dcm"]])
+def test_a_folder_of_dicom_files_is_to_be_converted(names: list[str], tmp_path: Path) -> None:
+    folder_of(dict.fromkeys(names, corpus.dicom()), tmp_path)
+    advice = "holds DICOM files: convert the series with dcm2niix."
+    assert check(tmp_path)["errors"][0].endswith(advice)
+    with pytest.raises(UserError, match=advice):
+        find_scans(tmp_path)
+
+
+def test_what_a_browser_or_an_office_left_beside_the_four_is_no_scan(tmp_path: Path) -> None:
+    others = dict.fromkeys(["case_t1.nii.gz.crdownload", "notes_t1.docx", "t1.html"], b"")
+    assert check(folder_of({**dict(GOOD.values()), **others}, tmp_path))["verdict"] == "accept"
 
 
 def test_a_file_that_cannot_be_opened_is_a_refusal(

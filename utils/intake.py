@@ -4,10 +4,12 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,7 +23,15 @@ from utils.errors import (
     UnreadableVolumeError,
     UserError,
 )
-from utils.filename import assign, candidates, display_name, is_segmentation, label_of
+from utils.filename import (
+    assign,
+    candidates,
+    display_name,
+    is_segmentation,
+    label_of,
+    stated,
+    unclear,
+)
 from utils.grid import Grid
 from utils.nifti import read_nifti
 from utils.notice import Notice
@@ -46,6 +56,9 @@ __all__ = [
 
 MAX_FILE_BYTES = 192 * 2**20
 """Largest file read from disk; an uncompressed scan of ``header.MAX_BYTES`` fits."""
+
+FILES_SEARCHED = 1000
+"""Where a scan is missing, so many files are looked at for DICOM."""
 
 MAX_ZIP_FILES = 1000
 MAX_ZIP_BYTES = 512 * 2**20
@@ -96,6 +109,8 @@ class Reading:
         Repairs made, and doubts about this scan alone.
     error : UserError or None
         The refusal.
+    name : str
+        The client's file name; it may hold a patient's and leads nowhere but to `review`.
     """
 
     modality: Modality
@@ -103,6 +118,7 @@ class Reading:
     volume: Volume | None
     notices: tuple[Notice, ...] = ()
     error: UserError | None = None
+    name: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,28 +243,38 @@ def read_scan(modality: Modality, name: str, data: bytes, *, millimetres: bool =
     millimetres : bool
         See `utils.nifti.read_nifti`.
     """
-    subject = f"{modality.title} scan ({label_of(name)})"
+    subject = _subject(modality, name)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         volume, notices = read_nifti(data, subject, millimetres=millimetres)
         notices += scan_doubts(modality, volume, subject)
     except UserError as error:
-        return Reading(modality, sha256, None, error=error)
+        return Reading(modality, sha256, None, error=error, name=name)
     except MemoryError:
-        return Reading(modality, sha256, None, error=_too_large_here(subject))
-    stated = next(iter(assign([name])), modality)
-    if stated is not modality:
-        text = f"{subject}: the file name says {stated.title}; check that it is in the right slot."
-        notices += (Notice("name-contradicts-slot", subject, text, consent=True),)
-    return Reading(modality, sha256, volume, notices)
+        return Reading(modality, sha256, None, error=_too_large_here(subject), name=name)
+    reading = Reading(modality, sha256, volume, notices, name=name)
+    return _judged_by_name(reading, stated([name])[0])
 
 
-def review(readings: Mapping[Modality, Reading]) -> Review:
-    """Judge the scans together: grid, duplicates, brain outlines, contrasts."""
+def review(readings: Mapping[Modality, Reading], left_out: str = "") -> Review:
+    """Judge the scans together: names, grid, duplicates, brain outlines, contrasts.
+
+    Parameters
+    ----------
+    readings : Mapping[Modality, Reading]
+        The scans that were given.
+    left_out : str
+        What to say of files beside them if a scan is missing.
+    """
+    says = stated([r.name for r in readings.values()])
+    readings = {
+        m: _judged_by_name(reading, modality)
+        for (m, reading), modality in zip(readings.items(), says, strict=True)
+    }
     errors: list[_ErrorFor] = []
     missing = frozenset(Modality) - readings.keys()
     if missing:
-        errors.append((_missing(missing), missing))
+        errors.append((_missing(missing, left_out), missing))
     scans = {m: r.volume for m, r in readings.items() if r.volume is not None}
     errors += _grid_errors(scans)
     notices: list[_NoticeFor] = []
@@ -257,7 +283,7 @@ def review(readings: Mapping[Modality, Reading]) -> Review:
     if scans:
         shared = next(iter(scans.values())).grid
         notices += [(n, frozenset(scans)) for n in grid_notices(shared)]
-    return Review(dict(readings), tuple(errors), tuple(notices))
+    return Review(readings, tuple(errors), tuple(notices))
 
 
 def find_scans(folder: Path) -> dict[Modality, Path]:
@@ -268,10 +294,11 @@ def find_scans(folder: Path) -> dict[Modality, Path]:
     MissingModalityError, AmbiguousFileError
         Unless exactly one file states each modality.
     """
-    files = _files(folder)
+    names = _file_names(folder)
+    files = _files(folder, names)
     missing = frozenset(Modality) - files.keys()
     if missing:
-        raise _missing(missing)
+        raise _missing(missing, _left_out(folder, names))
     return files
 
 
@@ -341,24 +368,57 @@ def _accepted(notice: Notice) -> Notice:
 
 
 def _review_folder(folder: Path) -> Review:
-    files = _files(folder)
+    names = _file_names(folder)
+    files = _files(folder, names)
     with ThreadPoolExecutor(2) as readers:  # while one unpacks the other may compute
-        return review(dict(zip(files, readers.map(_read_file, files, files.values()), strict=True)))
+        readings = dict(zip(files, readers.map(_read_file, files, files.values()), strict=True))
+    return review(readings, "" if len(files) == len(Modality) else _left_out(folder, names))
 
 
-def _files(folder: Path) -> dict[Modality, Path]:
+def _files(folder: Path, names: Sequence[str]) -> dict[Modality, Path]:
     """Find the files of a folder that state a modality, one each."""
-    found = candidates(_file_names(folder))
-    doubles = {m: names for m, names in found.items() if len(names) > 1}
+    found = candidates(names)
+    doubles = {m: files for m, files in found.items() if len(files) > 1}
     if doubles:
         raise AmbiguousFileError(
             " ".join(
-                f"{len(names)} files could be {m.title} ({', '.join(map(label_of, names))})."
-                for m, names in doubles.items()
+                f"{len(files)} files could be {m.title} ({_labels(files)})."
+                for m, files in doubles.items()
             )
-            + " Keep one file for each modality."
+            + f" Keep one file for each modality.{_about_dicom(folder)}"
         )
-    return {m: folder / names[0] for m, names in found.items()}
+    return {m: folder / files[0] for m, files in found.items()}
+
+
+def _labels(names: Sequence[str]) -> str:
+    """Name files by their radiological words; those that this leaves alike are counted."""
+    counts = Counter(map(label_of, names))
+    return ", ".join(label if n == 1 else f"{n} x {label}" for label, n in counts.items())
+
+
+def _left_out(folder: Path, names: Sequence[str]) -> str:
+    """Say which files of a folder may hold the scan that it seems to lack."""
+    told = _about_dicom(folder)
+    if images := unclear(names):
+        told += f" Left out, for their names state no modality or two: {_labels(images)}."
+    return told
+
+
+def _about_dicom(folder: Path) -> str:
+    files = islice(folder.rglob("*"), FILES_SEARCHED)
+    if not any(map(_is_dicom, files)):
+        return ""
+    return " The folder holds DICOM files: convert the series with dcm2niix."
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -385,7 +445,7 @@ def _file_names(folder: Path) -> list[str]:
 
 
 def _read_file(modality: Modality, path: Path) -> Reading:
-    subject = f"{modality.title} scan ({label_of(path.name)})"
+    subject = _subject(modality, path.name)
     try:
         size = path.stat().st_size
         if size <= MAX_FILE_BYTES:
@@ -397,6 +457,25 @@ def _read_file(modality: Modality, path: Path) -> Reading:
     return Reading(modality, "", None, error=error)
 
 
+def _subject(modality: Modality, name: str) -> str:
+    """How messages name a scan."""
+    return f"{modality.title} scan ({label_of(name)})"
+
+
+def _judged_by_name(reading: Reading, says: Modality | None) -> Reading:
+    """Add the doubt about a file whose name says another modality than its slot, or take it back.
+
+    Of one name alone it is not known where the case ends: "POST_17_t1.nii" may be of case POST 17.
+    """
+    code = "name-contradicts-slot"
+    notices = tuple(notice for notice in reading.notices if notice.code != code)
+    if reading.volume is not None and says not in (None, reading.modality):
+        subject = _subject(reading.modality, reading.name)
+        text = f"{subject}: the file name says {says.title}; check that it is in the right slot."
+        notices += (Notice(code, subject, text, consent=True),)
+    return replace(reading, notices=notices)
+
+
 def _too_large_here(subject: str) -> UnreadableVolumeError:
     return UnreadableVolumeError(
         f"{subject}: this computer has not enough free memory for a scan of this size. Close other "
@@ -404,10 +483,10 @@ def _too_large_here(subject: str) -> UnreadableVolumeError:
     )
 
 
-def _missing(modalities: frozenset[Modality]) -> MissingModalityError:
+def _missing(modalities: frozenset[Modality], left_out: str) -> MissingModalityError:
     return MissingModalityError(
         f"This study lacks {_listed(modalities)}. Add the missing scan, with its modality in the "
-        "file name (flair, t1, t1ce, t2), and try again."
+        f"file name (flair, t1, t1ce, t2), and try again.{left_out}"
     )
 
 
