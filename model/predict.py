@@ -1,7 +1,7 @@
 """Study in, segmentation out: the one inference path of app, command line and evaluation.
 
-``python -m model.predict STUDY_DIR OUT.nii.gz`` segments the four scans of a folder, and says in
-``OUT.json`` how; scans that are in doubt only with ``--go-on``, and over no file that is there;
+``python -m model.predict STUDY_DIR OUT.nii.gz`` segments the four scans of a folder into a new
+file, and says in ``OUT.json`` how; scans in doubt need ``--go-on``;
 ``python -m model.predict --check STUDY_DIR`` only says whether it could.
 """
 

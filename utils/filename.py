@@ -40,7 +40,7 @@ _EXTENSION = re.compile(
     r"(\.(nii|hdr|img|dcm|mgz|mgh|mnc|nrrd|gz|bz2|xz|zst|7z|rar|tar|zip))+$", re.IGNORECASE
 )
 _ANY_EXTENSION = re.compile(r"\.([a-z][a-z0-9]{0,9})$", re.IGNORECASE)
-_IMAGE = re.compile(r"\.img(|\.gz)$", re.IGNORECASE)
+_IMG = re.compile(r"\.img(|\.gz)$", re.IGNORECASE)
 _BESIDES_SCANS = re.compile(r"(^|/)(\.|__MACOSX/)")
 _VOCABULARY = (_SEGMENTATION, _OTHER_SERIES, _FLAIR, _T1CE, _T1, _T2, _CONTRAST, _NO_CONTRAST)
 
@@ -123,9 +123,7 @@ def _scans(names: Sequence[str]) -> list[str]:
     """Leave out what is no image by its extension, and the ``.img`` beside its ``.hdr``."""
     scans = [n for n in names if not (_BESIDES_SCANS.search(n) or _is_other_kind(n))]
     lower = {n.lower() for n in scans}
-    return [
-        n for n in scans if not _IMAGE.search(n) or _IMAGE.sub(r".hdr\1", n.lower()) not in lower
-    ]
+    return [n for n in scans if not _IMG.search(n) or _IMG.sub(r".hdr\1", n.lower()) not in lower]
 
 
 def _is_other_kind(name: str) -> bool:

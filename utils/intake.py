@@ -66,10 +66,6 @@ ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How files may be packed; with bzip2 and LZMA zipfile unpacks more than an entry announces (from
 292 bytes 200 MB)."""
 
-
-GONE_ON = "The reader chose to go on."
-"""What stands behind every doubt that was accepted, in every result."""
-
 _ErrorFor = tuple[UserError, frozenset[Modality]]
 _NoticeFor = tuple[Notice, frozenset[Modality]]
 """What is said about scans together, and which slots it concerns."""
@@ -209,7 +205,11 @@ class Intake:
 
     def accepted(self) -> "Intake":
         """Return the same after the reader chose to go on: every notice with `consent` says so."""
-        return replace(self, notices=tuple(map(_accepted, self.notices)))
+        notices = tuple(
+            replace(n, text=f"{n.text} The reader chose to go on.") if n.consent else n
+            for n in self.notices
+        )
+        return replace(self, notices=notices)
 
 
 def open_study(scans: Mapping[Modality, tuple[str, bytes]]) -> Intake:
@@ -292,7 +292,7 @@ def find_scans(folder: Path) -> dict[Modality, Path]:
     Raises
     ------
     MissingModalityError, AmbiguousFileError
-        Unless exactly one file states each modality.
+        Unless the folder can be opened and exactly one file states each modality.
     """
     names = _file_names(folder)
     files = _files(folder, names)
@@ -361,10 +361,6 @@ def unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
 
 def _doubts(notices: Iterable[Notice]) -> tuple[Notice, ...]:
     return tuple(n for n in notices if n.consent and n.code not in PUT_BACK)
-
-
-def _accepted(notice: Notice) -> Notice:
-    return replace(notice, text=f"{notice.text} {GONE_ON}") if notice.consent else notice
 
 
 def _review_folder(folder: Path) -> Review:
@@ -528,13 +524,11 @@ def _judge_anatomy(
 ) -> tuple[list[_ErrorFor], list[_NoticeFor]]:
     """Duplicates, brain outlines, size and contrasts of two scans or more."""
     contrasts = Contrasts.of(scans)
-    errors: list[_ErrorFor] = [
-        (error, frozenset(scans)) for error in duplicate_errors(scans, contrasts)
-    ]
+    if twice := duplicate_errors(scans, contrasts):
+        return [(error, frozenset(scans)) for error in twice], []
     doubts = {m: {n.code for n in readings[m].notices} for m in scans}
     stripped = {m: scan for m, scan in scans.items() if "skull" not in doubts[m]}
-    if not errors:
-        errors, notices = _outline_findings(stripped)
+    errors, notices = _outline_findings(stripped)
     if errors:
         return errors, []
     if not any("brain-cut" in codes for codes in doubts.values()):

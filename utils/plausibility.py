@@ -42,8 +42,8 @@ BRAIN_ML = 600.0
 half as long as they are."""
 
 HEAD_VOXELS = 64
-"""Along its longest axis a scan of a whole head has more (3 mm a voxel); a grid below holds a part
-of one or a phantom, whose volume says nothing about its voxel size."""
+"""So many voxels of up to 3 mm a whole head fills along its longest axis. Smaller grids hold
+phantoms, such as the 48 x 48 x 31 voxels of the odd inputs: whatever their volume, it is meant."""
 
 SCALP_CONTRAST = 1.4
 """Outermost layer against the inside, as ratio of medians, in T1 and T1ce; at most 1 in the 31."""
