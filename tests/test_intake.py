@@ -42,6 +42,7 @@ from utils.intake import (
 )
 from utils.plausibility import (
     TRAINING_TILT_DEGREES,
+    Contrasts,
     grid_notices,
     likely_arrangement,
     scan_doubts,
@@ -420,10 +421,13 @@ def test_a_skull_alone_suggests_no_swap(modalities: tuple[Modality, ...]) -> Non
     assert [n.code for n in notices] == ["skull"] * len(modalities)
 
 
-def test_contrasts_are_not_judged_where_every_scan_has_a_skull() -> None:
-    swapped = {T1: ("a.nii", skulled(T1CE)[T1CE][1]), T1CE: ("b.nii", skulled(T1)[T1][1])}
-    notices = open_study({**skulled(*Modality), **swapped}).notices
-    assert {n.code for n in notices} == {"skull"}
+def test_air_that_is_alike_suggests_no_swap_where_every_scan_has_a_skull() -> None:
+    seeds = {FLAIR: 1, T1: 0, T1CE: 1, T2: 0}  # unlike the brain, where T1 resembles T1ce
+    heads = {m: corpus.with_skull(scan(m).astype(np.float32), seed) for m, seed in seeds.items()}
+    grid = Grid(corpus.SHAPE, LPS)
+    assert likely_arrangement({m: Volume(values, grid) for m, values in heads.items()})
+    notices = open_study({m: (f"{m}.nii", nifti(values)) for m, values in heads.items()}).notices
+    assert [n.code for n in notices] == ["skull"] * 4
 
 
 def in_a_wide_image(modality: Modality, size_mm: float) -> tuple[str, bytes]:
@@ -500,6 +504,14 @@ def test_noise_is_not_mistaken_for_a_wrong_order(seed: int) -> None:
         for m in Modality
     }
     assert likely_arrangement(scans) == {}
+
+
+def test_of_a_large_head_no_more_voxels_are_ranked_than_contrasts_need() -> None:
+    rng = np.random.default_rng(0)
+    grid = Grid((120, 120, 120), LPS)  # 1.7 million voxels
+    found = Contrasts.of({m: Volume(rng.random(grid.shape, np.float32), grid) for m in (T1, T2)})
+    assert found
+    assert 200_000 < found.voxels <= 400_000
 
 
 def test_a_tiny_brain_is_not_judged_by_contrast() -> None:

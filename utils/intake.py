@@ -465,7 +465,7 @@ def _judged_by_name(reading: Reading, says: Modality | None) -> Reading:
     """
     code = "name-contradicts-slot"
     notices = tuple(notice for notice in reading.notices if notice.code != code)
-    if reading.volume is not None and says not in (None, reading.modality):
+    if says not in (None, reading.modality):
         subject = _subject(reading.modality, reading.name)
         text = f"{subject}: the file name says {says.title}; check that it is in the right slot."
         notices += (Notice(code, subject, text, consent=True),)
