@@ -382,6 +382,15 @@ def test_a_head_without_tumour_is_said_aloud(app: AppTest, monkeypatch: pytest.M
     assert "No tumour was found" in app.info[0].value
 
 
+def test_that_the_reader_chose_to_go_on_stands_in_the_record(app: AppTest) -> None:
+    thick = LPS @ np.diag([1, 1, 3, 1])
+    files = [(f"case_{m}.nii.gz", scan(m, affine=thick), "application/gzip") for m in Modality]
+    segmented(drop(app, files))
+    notes = app.session_state["visit"].segmentation.provenance.notices
+    (spacing,) = [note for note in notes if "Voxels of 1 x 1 x 3 mm" in note]
+    assert spacing.endswith("The reader chose to go on.")
+
+
 def test_the_page_and_the_command_give_the_same_mask(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
