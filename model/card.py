@@ -1,6 +1,5 @@
 """The model card and its plots, generated from a model folder so that they cannot disagree."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from model.bundle import METRICS, ModelInfo, joint_sha256, read_members, require_measured
+from model.bundle import (
+    ModelInfo,
+    joint_sha256,
+    read_members,
+    read_metrics,
+    require_measured,
+)
 from model.reliability import covered, reliability, unseen_cases
 from utils.labels import Region
 from utils.postprocess import ENHANCING_ML
@@ -23,7 +28,7 @@ def write_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` and the plots from config and metrics."""
     members = read_members(folder)
     require_measured(folder, members)
-    metrics = json.loads((folder / METRICS).read_text())
+    metrics = read_metrics(folder)
     _plot_dice(metrics, folder / DICE_PLOT)
     _plot_volumes(metrics, folder / VOLUME_PLOT)
     _plot_calibration(metrics, folder / CALIBRATION_PLOT)
