@@ -187,10 +187,10 @@ def test_thresholds_smallest_size_and_undo_of_them(visit: Visit) -> None:
 def test_a_click_on_a_lesion_sends_the_reader_into_it(visit: Visit) -> None:
     app = press(opened(visit), "look_WT_2")
     assert visit.look_at is not None
-    assert visit.shown is not None
-    assert visit.shown.labels[visit.look_at.voxel] == Label.ED
+    assert visit.segmentation is not None
+    assert visit.segmentation.labels[visit.look_at.voxel] == Label.ED
     press(app, "look_WT_1")
-    assert visit.shown.labels[visit.look_at.voxel] == Label.ET
+    assert visit.segmentation.labels[visit.look_at.voxel] == Label.ET
 
 
 def test_a_click_on_a_doubtful_slice_sends_the_reader_there(visit: Visit) -> None:
