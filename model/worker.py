@@ -41,7 +41,7 @@ GRAPHS = ("run", "mirrored")
 Pipe = IO[bytes]
 
 
-class DiedError(Exception):
+class ProcessEndedError(Exception):
     """The process at the other end has gone."""
 
 
@@ -100,7 +100,7 @@ class Worker:
 
         Raises
         ------
-        DiedError
+        ProcessEndedError
             If the process ended before it had answered.
         """
         with self._lock:
@@ -111,9 +111,9 @@ class Worker:
             try:
                 _write(requests, {"graph": graph, "shape": head.shape[:3]}, head)
                 return _read_array(answers, (*head.shape[:3], len(Region)))
-            except (OSError, DiedError) as error:
+            except (OSError, ProcessEndedError) as error:
                 self._end()
-                raise DiedError from error
+                raise ProcessEndedError from error
 
     def _start(self) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
         process = subprocess.Popen(
@@ -125,7 +125,7 @@ class Worker:
         )
         try:
             told = _read_line(_pipes(process)[1])
-        except DiedError as error:
+        except ProcessEndedError as error:
             raise ModelError(
                 "The network's process ended while it was starting; nothing can be segmented. "
                 "Close other programs to free memory and start again."
@@ -144,7 +144,7 @@ def serve(network: Network, requests: Pipe, answers: Pipe) -> None:
     plain = {f.name: getattr(network, f.name) for f in fields(network)}
     graphs = {name: graph for name in GRAPHS if (graph := plain.pop(name)) is not None}
     _write(answers, plain | {"graphs": [*graphs]})
-    with suppress(DiedError):
+    with suppress(ProcessEndedError):
         while True:
             _answer(graphs, requests, answers)
 
@@ -171,7 +171,7 @@ def _write(pipe: Pipe, line: Mapping[str, Any], *arrays: NDArray[np.float32]) ->
 def _read_line(pipe: Pipe) -> dict[str, Any]:
     line = pipe.readline()
     if not line.endswith(b"\n"):
-        raise DiedError
+        raise ProcessEndedError
     return dict(json.loads(line))
 
 
@@ -179,7 +179,7 @@ def _read_array(pipe: Pipe, shape: tuple[int, ...]) -> NDArray[np.float32]:
     size = prod(shape) * np.dtype(np.float32).itemsize
     data = pipe.read(size)
     if len(data) < size:
-        raise DiedError
+        raise ProcessEndedError
     return np.frombuffer(data, np.float32).reshape(shape)
 
 

@@ -19,7 +19,7 @@ from model import predict, worker
 from model.bundle import WEIGHTS, save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.unet import build_unet
-from model.worker import DiedError, Worker
+from model.worker import ProcessEndedError, Worker
 from pages.components import engine as engine_module
 from pages.components.engine import Engine, Job
 from utils.errors import ModelError
@@ -108,7 +108,7 @@ def test_killed_between_two_heads_it_answers_the_second_all_the_same(alone: Work
 def test_killed_at_work_it_costs_one_answer(alone: Worker) -> None:
     before = alone.run("run", HEAD)
     kill_at_work(alone)
-    with pytest.raises(DiedError):
+    with pytest.raises(ProcessEndedError):
         alone.run("run", HEAD)
     np.testing.assert_array_equal(alone.run("run", HEAD), before)
 
@@ -122,7 +122,7 @@ def test_out_of_memory_it_costs_one_answer(alone: Worker) -> None:
     )
     limit = used + 2**24, used + 2**24  # 16 MB more; the head alone takes 79
     resource.prlimit(alone.process.pid, resource.RLIMIT_AS, limit)
-    with pytest.raises(DiedError):
+    with pytest.raises(ProcessEndedError):
         alone.run("run", LARGE)
     np.testing.assert_array_equal(alone.run("run", HEAD), before)
 
