@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -143,6 +144,17 @@ def test_a_case_that_has_changed_is_packed_anew(tmp_path: Path) -> None:
     blank = np.zeros(corrected.shape, np.uint8)
     nib.save(nib.Nifti1Image(blank, corrected.affine), case.segmentation)
     assert not pack(case, tmp_path / "cache").labels.any()
+
+
+def test_what_was_prepared_in_another_way_is_not_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_case(tmp_path, "BraTS20_Training_007")
+    (case,) = find_cases(tmp_path)
+    pack(case, tmp_path / "cache")
+    monkeypatch.setattr(dataset, "SPEC", replace(dataset.SPEC, upper_percentile=99.0))
+    pack(case, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
