@@ -20,11 +20,12 @@ from pages.components import correct, downloads, findings
 from pages.components import engine as engine_module
 from pages.components.session import Visit
 from utils.cohort import PERCENTS, Cohort
-from utils.correct import NO_EDITS
+from utils.correct import NO_EDITS, removals_of
 from utils.errors import UserError
 from utils.grid import Grid
 from utils.intake import Intake
 from utils.labels import Label, Region
+from utils.measure import lesions
 from utils.nifti import write_labels
 from utils.postprocess import labels_and_specks
 from utils.segmentation import CERTAIN, Provenance, Segmentation
@@ -288,3 +289,16 @@ def test_a_corrected_mask_that_fails_its_check_is_not_offered(
     assert visit.edited_mask is None
     assert not app.get("download_button")
     monkeypatch.undo()
+
+
+def test_a_second_click_on_put_back_puts_nothing_else_back(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert visit.segmentation is not None
+    labels = visit.segmentation.labels
+    first, second = removals_of(lesions(labels, GRID), labels, Region.WT)
+    visit.history = visit.history.do(NO_EDITS.without([first, second]))
+    monkeypatch.setattr(correct, "current_visit", lambda: visit)
+    for _ in range(2):  # the second before the page is drawn anew
+        correct._put_back(hash(first))
+        assert visit.edits.removed == (second,)

@@ -21,7 +21,8 @@ from model.config import TrainConfig, UNetConfig
 from model.unet import build_unet
 from model.worker import ProcessEndedError, Worker
 from pages.components import engine as engine_module
-from pages.components.engine import Engine, Job
+from pages.components.engine import Engine
+from tests.test_engine import wait
 from utils.errors import ModelError
 from utils.phantom import demo_study
 
@@ -75,14 +76,6 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def ended(job: Job) -> Job:
-    deadline = time.monotonic() + 60
-    while not job.done:
-        assert time.monotonic() < deadline, "the job did not end"
-        time.sleep(0.02)
-    return job
 
 
 def test_it_answers_what_the_network_answers_here(
@@ -180,8 +173,8 @@ def test_the_server_lives_on_and_the_next_study_is_segmented(
     monkeypatch.setattr(engine_module, "load_network", lambda: worker.load_network(folder))
     monkeypatch.setattr(worker, "Worker", lambda at: started.append(Worker(at)) or started[-1])
     engine, (study, _) = Engine(), demo_study()
-    first = ended(engine.submit(study, ())).result()
+    first = wait(engine.submit(study, ())).result()
     kill_at_work(started[0])
     with pytest.raises(ModelError, match="nothing was segmented"):
-        ended(engine.submit(study, ())).result()
-    np.testing.assert_array_equal(ended(engine.submit(study, ())).result().labels, first.labels)
+        wait(engine.submit(study, ())).result()
+    np.testing.assert_array_equal(wait(engine.submit(study, ())).result().labels, first.labels)
