@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, folds_of, papers, read_bundle, read_members
+from model.bundle import METRICS, folds_of, joint_sha256, papers, read_bundle, read_members
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, cube_patients, find_cases, named_cases, read_cubes, split, unseen
@@ -192,8 +192,9 @@ def without(network: Network, modality: Modality) -> Network:
 
         return blinded
 
-    mirrored = network.mirrored and blind(network.mirrored)
-    return replace(network, run=blind(network.run), mirrored=mirrored)
+    others = (network.mirrored, network.slices)
+    mirrored, slices = (run and blind(run) for run in others)
+    return replace(network, run=blind(network.run), mirrored=mirrored, slices=slices)
 
 
 def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -305,13 +306,13 @@ def averaged(data: Path, folds: Sequence[Path]) -> dict[str, Scores]:
         By case, of those that two folds or more did not train on: ``networks``, how many these are;
         Dice of each region by each of them ``alone``, on average, and by all ``together``.
     """
-    infos = [read_bundle(fold) for fold in folds]
+    every = [read_members(fold) for fold in folds]
     found = {}
     for case in find_cases(data):
-        blind = [info for info in infos if case.name not in info.cases["train"]]
+        blind = [fold for fold in every if case.name not in fold[0].cases["train"]]
         if len(blind) < LEAST_AVERAGED:
             continue
-        alone = [load_together([info]) for info in blind]
+        alone = [load_together(fold) for fold in blind]
         study, truth = case.read()
 
         def scored(network: Network) -> dict[str, float]:
@@ -321,7 +322,7 @@ def averaged(data: Path, folds: Sequence[Path]) -> dict[str, Scores]:
         found[case.name] = {
             "networks": len(blind),
             "alone": _rounded(_means([scored(network) for network in alone])),
-            "together": _rounded(scored(load_together(blind))),
+            "together": _rounded(scored(load_together([n for fold in blind for n in fold]))),
         }
     return found
 
@@ -347,7 +348,7 @@ def _patches(data: Path, folds: Sequence[Path]) -> Scores:
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
-    measured = {"measured": {fold.name: read_bundle(fold).sha256 for fold in folds}}
+    measured = {"measured": {fold.name: joint_sha256(read_members(fold)) for fold in folds}}
     whole = papers(read_members(folder)) | measured | metrics
     (folder / METRICS).write_text(json.dumps(whole, indent=1) + "\n")
     write_card(folder)
