@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, zoom
 from scipy.spatial.transform import Rotation
 
-from model.dataset import CUBE_SPACING_MM, SCALE, Packed
+from model.dataset import SCALE, Packed
 from model.device import compiled
+from utils.cohort import VOXEL_MM
 from utils.labels import Label, regions_of
 from utils.study import Modality
 
@@ -155,7 +156,7 @@ def _scans_alone(change: Change) -> Change:
 
 @_scans_alone
 def _coarsened(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
-    kernels = [*map(_there_and_back, cuts[0].labels.shape, CUBE_SPACING_MM)]
+    kernels = [*map(_there_and_back, cuts[0].labels.shape, VOXEL_MM)]
     return _along_each_axis(images, kernels)
 
 
@@ -181,9 +182,11 @@ def _blurred(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
 
 @_scans_alone
 def _noisy(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
-    deviations = np.array([box.noise[0] for box in cuts if box.noise], np.float32)
-    noise = keras.random.normal(images.shape, seed=cuts[0].noise[1] if cuts[0].noise else 0)
-    noise *= ops.reshape(deviations, (-1, 1, 1, 1, 1))
+    drawn = [
+        keras.random.normal(images.shape[1:], stddev=deviation, seed=seed)
+        for deviation, seed in (box.noise for box in cuts if box.noise)
+    ]
+    noise = ops.stack(drawn)
     return ops.where(images != 0, images + noise, images)
 
 

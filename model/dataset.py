@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from model.config import TrainConfig
+from utils.cohort import VOXEL_MM
 from utils.errors import UserError
 from utils.intake import find_scans
 from utils.labels import Label, LabelCoding, regions_of
@@ -34,8 +35,6 @@ from utils.preprocess import SPEC, preprocess
 from utils.study import Modality, Study
 
 CUBES, LABEL_MAPS, SLICES = "lesion_cubes.npz", "label_maps.npz", "axial_slices.npz"
-# cubes and maps come from 240 x 240 x 155 mm volumes resized to 128 x 128 x 128
-CUBE_SPACING_MM = (240 / 128, 240 / 128, 155 / 128)
 CUBE_Z_LIMITS = np.repeat([[-4.0], [8.0]], 4, axis=1)  # of every scan
 SLICE_CODES, SLICE_Z_LIMITS = 4095, (-2.0, 14.0)  # what 0 and the last code of a slice stand for
 TUMOUR_SHARE = 0.07  # of a brain: 99 mL, the mean of the 361 label maps, of 1.4 L
@@ -336,7 +335,7 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
             if patient in excluded or (corner := _corner_of(truth, whole[patient])) is None:
                 continue
             middle = np.add(corner, np.array(truth.shape) / 2)
-            centres.append(middle * CUBE_SPACING_MM - BRAIN_CENTRE_MM)
+            centres.append(middle * VOXEL_MM - BRAIN_CENTRE_MM)
             images.append(np.stack([_at_1_mm(channel) for channel in cube], axis=-1))
             labels.append(_labels_at_1_mm(truth))
     return Cubes(np.stack(images), np.stack(labels), np.stack(centres))
@@ -414,7 +413,7 @@ def _labels_at_1_mm(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _zoomed(values: NDArray[Any], order: int) -> NDArray[Any]:
-    fine: NDArray[Any] = zoom(values, CUBE_SPACING_MM, order=order, mode="nearest", grid_mode=True)
+    fine: NDArray[Any] = zoom(values, VOXEL_MM, order=order, mode="nearest", grid_mode=True)
     return fine
 
 

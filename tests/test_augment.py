@@ -192,6 +192,17 @@ def test_noise_is_as_strong_as_drawn_and_stays_inside_the_brain() -> None:
     assert not regions.any()
 
 
+def test_each_sample_has_noise_of_its_own() -> None:
+    *_, box = changed(noise=(0.3, 1))
+    louder = replace(box, noise=(0.6, 2))
+    alone = [ops.convert_to_numpy(samples([one])[0])[0] for one in (box, louder)]
+    together = ops.convert_to_numpy(samples([box, louder])[0])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    quiet, loud = (one - HUNDREDTHS[1] * box.images for one in together)
+    assert loud.std() == pytest.approx(2 * quiet.std(), rel=0.2)
+    assert abs(np.corrcoef(quiet.ravel(), loud.ravel())[0, 1]) < 0.2
+
+
 def test_each_byte_stands_for_what_the_powers_of_its_channel_say() -> None:
     powers = np.array([[0, 0, 0, 1], [0, 0, 2, 0], [0, 3, 1, 0]], np.float32)
     scans = np.array([0, 1, 5], np.uint8).reshape(3, 1, 1, 1).repeat(4, -1)

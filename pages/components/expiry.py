@@ -19,11 +19,11 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state import SessionState
 
+from pages.components.viewer.store import GRACE_S
 from utils.memory import give_arrays_back
 
 LOG = logging.getLogger(__name__)
 
-GRACE_S = 60.0  # a sleeping laptop or a lost connection may come back within it
 SWEEP_INTERVAL_S = 5.0
 
 
