@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, METRICS = "config.json", "unet.weights.h5", "metrics.json"
-SLICES = "slices"
-"""The folder, within a network's, of another that sees slices and learnt from the same patients."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,9 @@ def save_bundle(
     cases: Mapping[str, list[str]],
     temperatures: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> None:
-    """Write a model that `read_bundle` accepts on another machine; weights in half precision.
-
-    That rounds them by less than a thousandth, which is less than bfloat16 does when they are used.
-    """
+    """Write a model that `read_bundle` accepts on another machine."""
     folder.mkdir(parents=True, exist_ok=True)
-    _halved(model, unet).save_weights(folder / WEIGHTS)
+    model.save_weights(folder / WEIGHTS)
     config = {
         "unet": asdict(unet),
         "training": asdict(training),
@@ -122,21 +117,14 @@ def folds_of(folder: Path) -> list[Path]:
 
 
 def read_members(folder: Path) -> list[ModelInfo]:
-    """Read and verify all networks of a model folder: its own, those of its folds, that of slices.
+    """Read and verify all networks of a model folder: its own, and those of its folds.
 
     Raises
     ------
     ModelError
-        As `read_bundle`, and if what sees slices learnt from other patients: a network's figures
-        are of those whom neither has seen.
+        As `read_bundle`.
     """
-    members = [read_bundle(member) for member in (folder, *folds_of(folder))]
-    if (folder / SLICES).exists():
-        of_slices = read_bundle(folder / SLICES)
-        if of_slices.cases != members[0].cases:
-            raise _broken(folder, f"and its {SLICES} have learnt from different patients")
-        members.append(of_slices)
-    return members
+    return [read_bundle(member) for member in (folder, *folds_of(folder))]
 
 
 def joint_sha256(members: Sequence[ModelInfo]) -> str:
@@ -199,22 +187,6 @@ def load_model(info: ModelInfo) -> "keras.Model":
     scale = np.array(info.temperatures, np.float32)
     last.set_weights([kernel / scale[:, None], bias / scale])
     return model
-
-
-def _halved(model: "keras.Model", unet: UNetConfig) -> "keras.Model":
-    """The same network in half precision, for its file."""
-    import keras  # see `load_model`
-
-    from model.unet import build_unet
-
-    policy = keras.config.dtype_policy()
-    try:
-        keras.config.set_dtype_policy("float16")
-        halved = build_unet(unet)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    halved.set_weights(model.get_weights())
-    return halved
 
 
 def fill_weights(model: "keras.Model", file: Path) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import SLICES, folds_of, load_model, read_bundle, set_temperatures
+from model.bundle import folds_of, load_model, read_bundle, set_temperatures
 from model.calibration import temperatures
 from model.dataset import named_cases
 from model.predict import DEFAULT_MODEL, EXIT_REFUSED, as_network, segment
@@ -56,12 +56,6 @@ def calibrate(data: Path, folder: Path) -> None:
     folds = folds_of(folder)
     if len(folds) < 2:  # one has no others to learn from
         raise UserError(f"{folder} holds fewer than two folds. Train them first.")
-    _calibrate(data, folder, folds)
-    if (folder / SLICES).exists():
-        _calibrate(data, folder / SLICES, [fold / SLICES for fold in folds])
-
-
-def _calibrate(data: Path, folder: Path, folds: Sequence[Path]) -> None:
     doubted = [left_out(data, fold) for fold in folds]
     for number, fold in enumerate(folds):
         others = [patient for n, found in enumerate(doubted) if n != number for patient in found]
@@ -81,14 +75,14 @@ def left_out(data: Path, fold: Path) -> list[Doubted]:
         stored = segment(study, network).probabilities
         doubtful = ((stored > 0) & (stored < CERTAIN)).any(axis=-1)
         found.append(Doubted(stored[doubtful], regions_of(truth[doubtful])))
-        LOG.info("%s: %s", fold, case.name)
+        LOG.info("%s: %s", fold.name, case.name)
     return found
 
 
 def _write(folder: Path, patients: Sequence[Doubted]) -> None:
     found = temperatures(*zip(*patients, strict=True))
     set_temperatures(folder, found)
-    LOG.info("%s: WT %g, TC %g, ET %g", folder, *found)
+    LOG.info("%s: WT %g, TC %g, ET %g", folder.name, *found)
 
 
 def main() -> int:

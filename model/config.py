@@ -89,8 +89,7 @@ RECIPES = {
             coarsened_share=0.15,
             pasted_share=0.5,
             turn_share=0.5,
-            steps_per_epoch=500,  # whole heads in three planes take a while to watch
-            epochs=8,
+            epochs=16,
         ),
     ),
 }

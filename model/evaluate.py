@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import METRICS, folds_of, joint_sha256, papers, read_bundle, read_members
+from model.bundle import METRICS, folds_of, papers, read_bundle, read_members
 from model.calibration import Reckoning, doubtful, reckon
 from model.card import write_card
 from model.dataset import Case, cube_patients, find_cases, named_cases, read_cubes, split, unseen
@@ -192,9 +192,8 @@ def without(network: Network, modality: Modality) -> Network:
 
         return blinded
 
-    others = (network.mirrored, network.slices)
-    mirrored, slices = (run and blind(run) for run in others)
-    return replace(network, run=blind(network.run), mirrored=mirrored, slices=slices)
+    mirrored = network.mirrored and blind(network.mirrored)
+    return replace(network, run=blind(network.run), mirrored=mirrored)
 
 
 def _means(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -306,13 +305,13 @@ def averaged(data: Path, folds: Sequence[Path]) -> dict[str, Scores]:
         By case, of those that two folds or more did not train on: ``networks``, how many these are;
         Dice of each region by each of them ``alone``, on average, and by all ``together``.
     """
-    every = [read_members(fold) for fold in folds]
+    infos = [read_bundle(fold) for fold in folds]
     found = {}
     for case in find_cases(data):
-        blind = [fold for fold in every if case.name not in fold[0].cases["train"]]
+        blind = [info for info in infos if case.name not in info.cases["train"]]
         if len(blind) < LEAST_AVERAGED:
             continue
-        alone = [load_together(fold) for fold in blind]
+        alone = [load_together([info]) for info in blind]
         study, truth = case.read()
 
         def scored(network: Network) -> dict[str, float]:
@@ -322,7 +321,7 @@ def averaged(data: Path, folds: Sequence[Path]) -> dict[str, Scores]:
         found[case.name] = {
             "networks": len(blind),
             "alone": _rounded(_means([scored(network) for network in alone])),
-            "together": _rounded(scored(load_together([n for fold in blind for n in fold]))),
+            "together": _rounded(scored(load_together(blind))),
         }
     return found
 
@@ -348,7 +347,7 @@ def _patches(data: Path, folds: Sequence[Path]) -> Scores:
 
 
 def _write(folder: Path, folds: Sequence[Path], metrics: Scores) -> None:
-    measured = {"measured": {fold.name: joint_sha256(read_members(fold)) for fold in folds}}
+    measured = {"measured": {fold.name: read_bundle(fold).sha256 for fold in folds}}
     whole = papers(read_members(folder)) | measured | metrics
     (folder / METRICS).write_text(json.dumps(whole, indent=1) + "\n")
     write_card(folder)

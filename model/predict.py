@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from itertools import product
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from model.bundle import ModelInfo, joint_sha256, load_model, read_members, require_measured
 from model.config import UNetConfig
@@ -27,11 +26,11 @@ from model.runtime import Run, choose_backend, runner
 from utils.errors import ModelError, UserError
 from utils.intake import check, read_study_folder
 from utils.labels import Region
-from utils.measure import lesion_map, region_volumes_ml
+from utils.measure import region_volumes_ml
 from utils.nifti import write_labels
 from utils.notice import Notice
-from utils.postprocess import THRESHOLD, labels_and_specks, steps_taken
-from utils.preprocess import SPEC, preprocess, standardise
+from utils.postprocess import labels_and_specks, steps_taken
+from utils.preprocess import preprocess, standardise
 from utils.segmentation import CERTAIN, Provenance, Segmentation
 from utils.study import Study
 
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "brats-unet"
-CLOSER_ML = 0.5  # what is smaller is looked at closer only where there is nothing else
-MARGIN = 4  # voxels around what is looked at closer
 EXIT_REFUSED = 65  # EX_DATAERR of sysexits.h
 HOW_TO_GO_ON = "Nothing was segmented. Look at these scans; --go-on segments them all the same."
 
@@ -68,10 +65,6 @@ class Network:
         How many have a part in the answer.
     stride : int
         See `run`.
-    slices : callable, optional
-        Like `run`; what is asked besides about the surroundings of what the others find.
-    slices_stride : int
-        The stride of `slices`.
     """
 
     run: Run
@@ -83,20 +76,16 @@ class Network:
     mirrored: Run | None = None
     networks: int = 1
     stride: int = 1
-    slices: Run | None = None
-    slices_stride: int = 1
 
     @property
-    def steps(self) -> tuple[str, ...]:
+    def steps(self) -> tuple[str, str]:
         """What is done to the scans and with the answers, for the provenance."""
         looked = "the head and its mirror image"
         if self.networks > 1:
             looked = f"{self.networks} networks, half of them shown the head's mirror image"
-        closer = "around the tumour the mean of these and of a network that saw slices in 3 planes"
         return (
             "each scan standardised over the brain",
             f"probabilities are the mean over {looked}",
-            *([closer] if self.slices is not None else []),
         )
 
 
@@ -147,7 +136,7 @@ def segment(
 def region_probabilities(
     tensor: NDArray[np.float32], network: Network, progress: Progress = lambda _: None
 ) -> NDArray[np.uint8]:
-    """Run the networks on a whole head and on its mirror image, left to right, then on slices.
+    """Run the networks on a whole head and on its mirror image, left to right.
 
     Parameters
     ----------
@@ -166,33 +155,10 @@ def region_probabilities(
     found = _window_mean(tensor, run, window, lambda s: progress(0.2 + 0.3 * s))
     other = _window_mean(tensor[::-1], mirrored, window, lambda s: progress(0.5 + 0.3 * s))
     mean = found + other[::-1]
-    mean /= 2  # in place: each array of this size is 50 MB, and a page fault every 4 KB
-    progress(0.8)
-    if network.slices is not None and (box := _around_tumour(mean[..., 0])):
-        mean[box] += _padded(tensor[box], network.slices, network.slices_stride)
-        mean[box] /= 2
-        progress(0.85)
-    mean *= CERTAIN
+    mean *= CERTAIN / 2  # in place: each array of this size is 50 MB, and a page fault every 4 KB
     np.rint(mean, out=mean).clip(0, CERTAIN, out=mean)
+    progress(0.8)
     return mean.astype(np.uint8)
-
-
-def _around_tumour(probabilities: NDArray[np.float32]) -> tuple[slice, ...]:
-    """The box of whatever is likely to be tumour and not small, if anything is; else empty."""
-    parts = lesion_map(probabilities >= THRESHOLD)
-    if not parts.any():
-        return ()
-    volumes_ml = np.bincount(parts.ravel())[1:] * SPEC.spacing_mm**3 / 1000
-    large = max(1, int(np.count_nonzero(volumes_ml >= CLOSER_ML)))
-    (box,) = find_objects(((parts > 0) & (parts <= large)).view(np.uint8))
-    return tuple(slice(max(s.start - MARGIN, 0), s.stop + MARGIN) for s in box)
-
-
-def _padded(tensor: NDArray[np.float32], run: Run, stride: int) -> NDArray[np.float32]:
-    """Run on what has no axis that is a multiple of the stride."""
-    padding = [(0, -n % stride) for n in tensor.shape[:3]]
-    found = _probabilities(np.pad(tensor, [*padding, (0, 0)]), run)
-    return found[tuple(slice(n) for n in tensor.shape[:3])]
 
 
 def _window_mean(
@@ -242,11 +208,10 @@ def load_together(members: Sequence[ModelInfo]) -> Network:
     """
     try:
         choose_backend()
-        info, kind = members[0], members[0].unet.dimensions
-        models = [load_model(member) for member in members if member.unet.dimensions == kind]
+        models = [load_model(member) for member in members]
+        info = members[0]
         window, name = info.training.window, info.name
-        network = as_network(models, info.unet, window, name, joint_sha256(members))
-        return _with_slices(network, [m for m in members if m.unet.dimensions != kind])
+        return as_network(models, info.unet, window, name, joint_sha256(members))
     except Exception as error:  # whatever a backend throws, the reader gets one sentence
         raise ModelError(
             f"The network could not be loaded on this machine ({type(error).__name__}); nothing "
@@ -280,15 +245,6 @@ def as_network(
         networks=len(models),
         stride=unet.stride,
     )
-
-
-def _with_slices(network: Network, members: Sequence[ModelInfo]) -> Network:
-    from model.unet import mean_of  # Keras
-
-    if not members:
-        return network
-    slices = runner(mean_of([load_model(member) for member in members]))
-    return replace(network, slices=slices, slices_stride=members[0].unet.stride)
 
 
 def _starts(size: int, window: int) -> list[int]:

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 FIRST_TO_GO = "500"  # where memory runs out Linux ends this process, not the server
 
-GRAPHS = ("run", "mirrored", "slices")
+GRAPHS = ("run", "mirrored")
 """The fields of `Network` that are functions of a head."""
 
 Pipe = IO[bytes]
@@ -55,8 +55,10 @@ def load_network(folder: Path = DEFAULT_MODEL) -> Network:
     """
     worker = Worker(folder)
     plain = {name: value for name, value in worker.told.items() if name != "graphs"}
-    graphs = {name: partial(worker.run, name) for name in worker.told["graphs"]}
-    return Network(**plain | graphs | {"window": tuple(plain["window"])})
+    network = Network(partial(worker.run, "run"), **plain | {"window": tuple(plain["window"])})
+    if "mirrored" not in worker.told["graphs"]:
+        return network
+    return replace(network, mirrored=partial(worker.run, "mirrored"))
 
 
 class Worker:

@@ -6,14 +6,12 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from model.bundle import (
     CONFIG,
     METRICS,
-    SLICES,
     WEIGHTS,
     fill_weights,
     joint_sha256,
@@ -144,39 +142,12 @@ def test_a_model_is_started_only_as_it_was_measured(
         load_network(model)
 
 
-def test_a_file_keeps_half_of_each_weights_digits(tmp_path: Path) -> None:
-    unet = build_unet(TINY)
-    save_bundle(unet, tmp_path, TINY, TrainConfig(), CASES)
-    back = load_model(read_bundle(tmp_path))
-    assert {weight.dtype for weight in back.weights} == {"float32"}
-    for before, after in zip(unet.get_weights(), back.get_weights(), strict=True):
-        np.testing.assert_allclose(after, before, rtol=2**-11, atol=2**-25)
-    unet.save_weights(tmp_path / "whole.weights.h5")
-    halved, whole = (tmp_path / name for name in (WEIGHTS, "whole.weights.h5"))
-    numbers = sum(weight.size for weight in unet.get_weights())
-    assert whole.stat().st_size - halved.stat().st_size > 1.5 * numbers
-    assert keras.config.dtype_policy().name == "float32"
-
-
 def test_folds_belong_to_the_model_they_lie_in(trained: Path, tmp_path: Path) -> None:
     for name in ("", "fold1", "fold0", "other"):
         shutil.copytree(trained, tmp_path / "model" / name)
     assert [info.name for info in read_members(tmp_path / "model")] == ["model", "fold0", "fold1"]
     (tmp_path / "model" / "fold1" / WEIGHTS).write_bytes(b"other")
     with pytest.raises(ModelError, match="fold1 holds other weights"):
-        read_members(tmp_path / "model")
-
-
-def test_what_sees_slices_has_learnt_from_the_same_patients(trained: Path, tmp_path: Path) -> None:
-    for name in ("", SLICES, "fold0"):
-        shutil.copytree(trained, tmp_path / "model" / name)
-    names = [info.name for info in read_members(tmp_path / "model")]
-    assert names == ["model", "fold0", SLICES]
-    config = tmp_path / "model" / SLICES / CONFIG
-    other = json.loads(config.read_text())
-    other["cases"] = {"train": ["somebody else"]}
-    config.write_text(json.dumps(other))
-    with pytest.raises(ModelError, match="slices have learnt from different patients"):
         read_members(tmp_path / "model")
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model import calibrate as calibration
-from model.bundle import SLICES, ModelInfo, read_bundle, save_bundle
+from model.bundle import ModelInfo, read_bundle, save_bundle
 from model.calibrate import Doubted, calibrate, left_out
 from model.config import TrainConfig, UNetConfig
 from model.predict import Network
@@ -58,22 +58,6 @@ def test_a_fold_is_calibrated_by_what_the_others_say_and_the_shipped_network_by_
         expected = logit(0.8) / logit(0.7)
         assert temperature(model / fold) == pytest.approx(expected, abs=0.01)
     assert temperature(model) == pytest.approx(2, abs=0.01)
-
-
-def test_what_sees_slices_is_calibrated_alike(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unet = build_unet(TINY)
-    for place in (model, *(model / f"fold{number}" for number in range(3))):
-        save_bundle(unet, place / SLICES, TINY, TrainConfig(), {})
-    monkeypatch.setattr(
-        calibration,
-        "left_out",
-        lambda data, fold: [said(0.8, 0.6 if fold.name == SLICES else 0.8)],
-    )
-    calibrate(Path("data"), model)
-    for place in (model, model / "fold1"):
-        expected = np.log(4) / np.log(1.5)  # said as logits, and true
-        assert read_bundle(place / SLICES).temperatures == pytest.approx([expected] * 3, abs=0.01)
-        assert read_bundle(place).temperatures == pytest.approx([1] * 3, abs=0.01)
 
 
 def test_one_fold_has_nobody_to_learn_from(

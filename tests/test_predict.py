@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model import predict
-from model.bundle import SLICES, read_bundle, save_bundle
+from model.bundle import save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.predict import Network, load_network, region_probabilities, segment
 from model.runtime import Run
@@ -396,55 +396,6 @@ def test_another_network_may_be_asked_about_the_mirror_image() -> None:
     np.testing.assert_array_equal(stored[..., 2], expected)
 
 
-def test_slices_through_the_tumour_count_as_much_as_the_head() -> None:
-    seen = []
-
-    def bright_is_half_likely(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(tensor.copy())
-        return bright_is_enhancing(tensor) / 2
-
-    tensor = np.zeros((48, 56, 40, 4), np.float32)
-    tensor[30:44, 10:20, 2:12] = 0.8  # 1.4 mL
-    tensor[30:31, 21:23, 2:3] = 0.8  # near it
-    tensor[2:6, 40:50, 30:40] = 0.9  # 0.4 mL
-    asked = replace(network(), slices=bright_is_half_likely, slices_stride=16)
-    stored = region_probabilities(tensor, asked)
-    expected = np.where(tensor[..., :3] > BRIGHT, 255, 0)
-    expected[26:48, 6:24, :16][expected[26:48, 6:24, :16] > 0] = 191  # 0.75 of 255
-    np.testing.assert_array_equal(stored, expected)
-    # 4 voxels beyond it: 22 x 18 x 16, filled up to multiples of 16
-    (slices,) = seen
-    assert slices.shape == (32, 32, 16, 4)
-    np.testing.assert_array_equal(slices[:22, :18], tensor[26:48, 6:24, :16])
-    assert not slices[22:].any()
-    assert not slices[:, 18:].any()
-
-
-def test_slices_through_small_findings_are_looked_at_where_there_is_nothing_else() -> None:
-    seen = []
-
-    def look(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(tensor.shape)
-        return bright_is_enhancing(tensor)
-
-    tensor = np.zeros((48, 56, 40, 4), np.float32)
-    asked = replace(network(), slices=look)
-    assert not region_probabilities(tensor, asked).any()
-    assert seen == []
-    tensor[20:24, 20:24, 20:24] = 0.8
-    tensor[40:42, 20:22, 20:22] = 0.8
-    region_probabilities(tensor, asked)
-    assert seen == [(12, 12, 12, 4)]
-
-
-def test_slices_that_are_no_segmentation_give_no_result(head: Study) -> None:
-    def nothing_finite(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.full((*tensor.shape[:3], 3), np.nan, np.float32)
-
-    with pytest.raises(ModelError, match="not a segmentation"):
-        segment(head, replace(network(), slices=nothing_finite))
-
-
 @pytest.mark.parametrize(("found", "stored"), [(1.01, 255), (-0.01, 0), (0.5, 128)])
 def test_a_probability_that_rounding_made_too_large_is_certain(found: float, stored: int) -> None:
     def everywhere(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -484,9 +435,6 @@ def test_the_record_says_what_was_averaged(head: Study) -> None:
         (three, "3 networks, half of them shown the head's mirror image"),
     ):
         assert mean + told in segment(head, asked).provenance.steps
-    told = "around the tumour the mean of these and of a network that saw slices in 3 planes"
-    assert told not in segment(head, one).provenance.steps
-    assert told in segment(head, replace(one, slices=bright_is_enhancing)).provenance.steps
 
 
 def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Path) -> None:
@@ -510,19 +458,3 @@ def test_a_model_folder_answers_with_its_own_network_and_its_folds(tmp_path: Pat
     assert together.run(np.ones((16, 8, 12, 4), np.float32)).shape == (16, 8, 12, 3)
     assert together.mirrored is not None
     np.testing.assert_allclose(together.mirrored(scans), first, atol=1e-6)
-
-
-def test_a_model_folder_answers_with_what_sees_slices_besides(tmp_path: Path) -> None:
-    tiny, flat = UNetConfig(width=2, depth=1), UNetConfig(dimensions=2, width=2, depth=2)
-    window, model = TrainConfig(window=(16, 16, 16)), tmp_path / "model"
-    save_bundle(build_unet(tiny), model, tiny, window, {})
-    save_bundle(build_unet(flat), model / SLICES, flat, window, {})
-    both, alone = load_network(model), load_network(model / SLICES)
-    assert (both.networks, both.stride, both.slices_stride) == (1, 4, 8)
-    assert both.slices is not None
-    scans = np.random.default_rng(0).random((8, 16, 8, 4), np.float32)
-    np.testing.assert_allclose(both.slices(scans), alone.run(scans), atol=1e-6)
-    assert np.abs(both.run(scans) - alone.run(scans)).max() > 1e-4
-    assert (alone.slices, alone.stride) == (None, 8)
-    lines = f"{read_bundle(model).sha256}\n{alone.weights_sha256}\n"
-    assert both.weights_sha256 == sha256(lines.encode()).hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from model import predict, worker
-from model.bundle import SLICES, WEIGHTS, save_bundle
+from model.bundle import WEIGHTS, save_bundle
 from model.config import TrainConfig, UNetConfig
 from model.unet import build_unet
 from model.worker import ProcessEndedError, Worker
@@ -27,7 +27,6 @@ from utils.errors import ModelError
 from utils.phantom import demo_study
 
 UNET = UNetConfig(width=4, depth=1)
-FLAT = replace(UNET, dimensions=2)
 HEAD = np.random.default_rng(0).random((40, 48, 32, 4), np.float32)
 LARGE = np.zeros((160, 192, 160, 4), np.float32)
 
@@ -43,11 +42,11 @@ time.sleep(600)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of three networks, one of them a fold and one of slices."""
+    """A model of two networks, one of them a fold."""
     folder = tmp_path_factory.mktemp("models") / "small"
     cases = {"train": ["a"], "validation": ["b"], "test": ["c"]}
-    for place, unet in ((folder, UNET), (folder / "fold0", UNET), (folder / SLICES, FLAT)):
-        save_bundle(build_unet(unet), place, unet, TrainConfig(), cases)
+    for place in (folder, folder / "fold0"):
+        save_bundle(build_unet(UNET), place, UNET, TrainConfig(), cases)
     return folder
 
 
@@ -84,9 +83,9 @@ def test_it_answers_what_the_network_answers_here(
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     here, there = predict.load_network(folder), worker.load_network(folder)
-    for graph in ("run", "mirrored", "slices"):
+    for graph in ("run", "mirrored"):
         np.testing.assert_allclose(getattr(there, graph)(HEAD), getattr(here, graph)(HEAD), 0, 1e-6)
-    plain = {"run": None, "mirrored": None, "slices": None}
+    plain = {"run": None, "mirrored": None}
     assert replace(there, **plain) == replace(here, **plain)
 
 

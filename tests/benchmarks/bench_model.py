@@ -26,16 +26,16 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset16
 
-from model.bundle import SLICES, load_model, read_bundle
+from model.bundle import load_model, read_bundle
 from model.predict import DEFAULT_MODEL, Network, load_network, segment
 from model.runtime import Run, graph, settings
-from model.worker import GRAPHS
 from utils.intake import read_study_folder
 from utils.memory import give_arrays_back
 from utils.nifti import write_labels
 from utils.phantom import demo_study
 
 REPETITIONS = 3
+NETWORK = "network"
 PEAK_CHANNELS, PEAK_EDGE = 96, 64
 MIB = 2**20
 RIVAL = Path(__file__).with_name("nnunet_sized.py")
@@ -44,10 +44,10 @@ LOAD = "from model.predict import load_network; load_network()"
 
 @dataclass
 class Clock:
-    """Wall and CPU seconds of everything that was run under a name, and what the networks saw."""
+    """Wall and CPU seconds of everything that was run under a name, and what the network saw."""
 
     times: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    seen: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
 
     def __call__(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function and note what it took."""
@@ -62,16 +62,15 @@ class Clock:
         wall, cpu = zip(*self.times[name], strict=True)
         return statistics.median(wall), statistics.median(cpu)
 
-    def runs(self, *graphs: str) -> int:
-        """How often some of a network's functions ran for one study."""
-        return sum(len(self.times.get(graph, ())) for graph in graphs) // REPETITIONS
+    @property
+    def windows(self) -> int:
+        """How often the network ran for one study."""
+        return len(self.times[NETWORK]) // REPETITIONS
 
     @property
     def a_study(self) -> NDArray[np.float64]:
-        """Wall and CPU seconds of the networks for one study."""
-        return sum(
-            (np.array(self.medians(graph)) * self.runs(graph) for graph in self.seen), np.zeros(2)
-        )
+        """Wall and CPU seconds of the network for one study."""
+        return np.array(self.medians(NETWORK)) * self.windows
 
 
 def say(name: str, text: str) -> None:
@@ -106,17 +105,16 @@ def cold(name: str, *arguments: str) -> None:
 def warm(study: Path, network: Network, clock: Clock) -> bytes:
     """Segment once, files to verified mask, every step on the clock."""
 
-    def timed(graph: str) -> Run | None:
-        run = getattr(network, graph)
-
+    def timed(run: Run) -> Run:
         def on_the_clock(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-            clock.seen[graph] = tensor.shape
-            found: NDArray[np.float32] = clock(graph, run, tensor)
+            clock.shape = tensor.shape
+            found: NDArray[np.float32] = clock(NETWORK, run, tensor)
             return found
 
-        return run and on_the_clock
+        return on_the_clock
 
-    watched = replace(network, **{graph: timed(graph) for graph in GRAPHS})
+    run, mirrored = (timed(run) for run in (network.run, network.mirrored or network.run))
+    watched = replace(network, run=run, mirrored=mirrored)
 
     def whole() -> bytes:
         intake = clock("read and check", read_study_folder, study)
@@ -138,7 +136,7 @@ def bench_pipeline(study: Path, network: Network, mask: Path) -> Clock:
     rest = clock.medians("segment") - clock.a_study
     say("warm, a head of the same shape again", seconds(*clock.medians("whole")))
     say("  reading and checking", seconds(*clock.medians("read and check")))
-    say(f"  networks, {clock.runs(*GRAPHS)} runs", seconds(*clock.a_study))
+    say(f"  network, {clock.windows} runs", seconds(*clock.a_study))
     say("  before, between and after", seconds(*rest))
     say("  writing and verifying", seconds(*clock.medians("write and verify")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
@@ -186,21 +184,14 @@ def bench_floor(folder: Path, network: Network, clock: Clock) -> None:
     wall, cpu = peak_rate()
     say("peak, one large convolution", f"{wall:7.0f} GFLOP/s, {cpu:.0f} per second of CPU")
     model = graph(load_model(read_bundle(folder)))
-    model.reshape([1, *clock.seen["run"]])
-    # without one of its own the mirror image is asked about by the same function
-    looks = max(network.networks * clock.runs("run"), clock.runs("run", "mirrored"))
-    heads, slices = gflop(model), 0.0
-    if "slices" in clock.seen:
-        model = graph(load_model(read_bundle(folder / SLICES)))
-        *box, scans = clock.seen["slices"]
-        for axis in range(3):
-            model.reshape([box[axis], *np.delete(box, axis), scans])
-            slices += gflop(model)
-    ratios = clock.a_study * (wall, cpu) / (heads * looks + slices)
+    model.reshape([1, *clock.shape])
+    work = gflop(model)
+    looks = max(2, network.networks) * clock.windows / 2
+    ratios = clock.a_study * (wall, cpu) / (work * looks)
     say(
-        "networks against that floor",
-        f"{heads:7.0f} GFLOP, {looks} times, and {slices:.0f} of slices: "
-        f"{ratios[0]:.2f} times the wall time, {ratios[1]:.2f} times the CPU time",
+        "network against that floor",
+        f"{work:7.0f} GFLOP, {looks:.0f} times, {ratios[0]:.2f} times the wall time, "
+        f"{ratios[1]:.2f} times the CPU time",
     )
 
 
