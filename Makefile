@@ -43,7 +43,7 @@ screenshot: .venv/dev     ## take docs/segment.png anew: the demo study in the a
 data: .venv/dev           ## unpack the real cases beside the repository, if they are there
 	@if [ -d $(SHARED) ] && [ "$(DATA)" = data ]; then \
 	  $(BIN)/python $(SHARED)/unpack.py data >/dev/null && \
-	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/*.npz $(SHARED)/axial_slices/*.npz data/; fi
+	  cp -u $(SHARED)/manifest.csv $(SHARED)/lesion_cubes/*.npz data/; fi
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=...")'

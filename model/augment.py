@@ -27,7 +27,7 @@ REGIONS_OF_LABEL = regions_of(np.arange(max(Label) + 1, dtype=np.uint8)).astype(
 TUMOUR_SHARE = 0.67
 TURN_RADIANS = 0.25
 LOG_SCALE = 0.2
-NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.2, 0.15, 0.06
+TURN_SHARE, NOISE_SHARE, BLUR_SHARE, DROP_SHARE = 0.25, 0.2, 0.15, 0.06
 # of z-scores: gain, bend (of the square) and shift, standard deviations; and the most noise
 LOG_GAIN, BEND, SHIFT, NOISE = 0.15, 0.02, 0.2, 0.4
 
@@ -42,16 +42,10 @@ class Style:
         Share of samples blurred to the resolution of the lesion cubes.
     mirrored_axes : int
         Along how many axes, from the first, samples are mirrored half of the time.
-    turn_share : float
-        Share of samples that are turned and scaled.
-    turn_axes : str
-        The axes of turning, of "xyz".
     """
 
     coarsened_share: float = 0.0
     mirrored_axes: int = 1
-    turn_share: float = 0.25
-    turn_axes: str = "xyz"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,7 +95,7 @@ def cut(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, sty
         z_powers=_contrasts(case.z_limits, rng),
         labels=np.flip(np.pad(labels, padding), mirrored),
         coarsened=rng.random() < style.coarsened_share,
-        matrix=_random_matrix(rng, style.turn_axes) if rng.random() < style.turn_share else None,
+        matrix=_random_matrix(rng) if rng.random() < TURN_SHARE else None,
         blurred=(int(rng.integers(len(Modality))), rng.uniform(0.4, 1.0))
         if rng.random() < BLUR_SHARE
         else None,
@@ -112,10 +106,7 @@ def cut(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator, sty
 
 
 def samples(cuts: Sequence[Cut]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """(n, i, j, k, 4) network inputs and (n, i, j, k, 3) region membership, 0 or 1.
-
-    Of boxes that are one voxel high, which are slices, without k.
-    """
+    """(n, i, j, k, 4) network inputs and (n, i, j, k, 3) region membership, 0 or 1."""
     batch = [*ops.unstack(ops.concatenate([_z_scores(cuts), _membership(cuts)], -1), len(cuts))]
     for wanted, change in CHANGES:
         places = [n for n, box in enumerate(cuts) if wanted(box)]
@@ -123,10 +114,7 @@ def samples(cuts: Sequence[Cut]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
             before = ops.stack([batch[n] for n in places])
             after = ops.unstack(change(before, [cuts[n] for n in places]), len(places))
             batch = [after[places.index(n)] if n in places else s for n, s in enumerate(batch)]
-    together = ops.stack(batch)
-    if together.shape[3] == 1:
-        together = ops.squeeze(together, 3)
-    images, regions = ops.split(together, [len(Modality)], -1)
+    images, regions = ops.split(ops.stack(batch), [len(Modality)], -1)
     return images, regions
 
 
@@ -212,7 +200,7 @@ def _corner(case: Packed, shape: tuple[int, int, int], rng: np.random.Generator)
         elif centre is None:
             corner.append(int(rng.integers(size - n + 1)))
         else:
-            start = int(centre[axis]) - int(rng.integers(n // 4, max(3 * n // 4, 1)))
+            start = int(centre[axis]) - int(rng.integers(n // 4, 3 * n // 4))
             corner.append(int(np.clip(start, 0, size - n)))
     return corner
 
@@ -258,10 +246,9 @@ def _there_and_back(size: int, spacing: float) -> NDArray[np.float32]:
     return fine.astype(np.float32)
 
 
-def _random_matrix(rng: np.random.Generator, axes: str) -> NDArray[np.float32]:
-    """Rotation about some axes times an isotropic scale."""
-    radians = rng.uniform(-TURN_RADIANS, TURN_RADIANS, len(axes))
-    turn = Rotation.from_euler(axes, radians).as_matrix()
+def _random_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rotation about the three axes times an isotropic scale."""
+    turn = Rotation.from_euler("xyz", rng.uniform(-TURN_RADIANS, TURN_RADIANS, 3)).as_matrix()
     matrix: NDArray[np.float64] = turn * np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE))
     return matrix.astype(np.float32)
 

@@ -20,7 +20,6 @@ class _Strict:
 class UNetConfig(_Strict):
     """Architecture. Changing a field makes old weights unloadable."""
 
-    dimensions: int = 3  # 2: it sees slices
     width: int = 32  # filters at half resolution; doubled at each level below
     depth: int = 2  # number of 2x poolings below half resolution
     max_width: int = 192
@@ -45,7 +44,7 @@ class TrainConfig(_Strict):
     patch_share: float = 1.0  # share of steps that show patches
     patch: tuple[int, int, int] = (56, 56, 40)  # voxels of 1 mm
     batch: int = 16  # patches a step
-    cube_share: float = 0.5  # share of patches that are lesion cubes, or axial slices, alone
+    cube_share: float = 0.5  # share of patches that are lesion cubes alone
     crop: tuple[int, int, int] = (112, 128, 112)
     head: tuple[int, int, int] = (144, 176, 144)  # crop of the last epochs: nearly whole heads
     # the most that is segmented at once: each of the 28 heads fits; of larger ones windows overlap
@@ -54,7 +53,6 @@ class TrainConfig(_Strict):
     pasted_share: float = 0.0  # share of heads with lesions of other patients pasted in
     # share of all but the cubes that is as blurred as those, so that blur does not tell them apart
     coarsened_share: float = 0.4
-    turn_share: float = 0.25  # share of samples that are turned and scaled
     settled: bool = False  # batch normalisation keeps the statistics it started with
     steps_per_epoch: int = 250
     epochs: int = 10
@@ -64,33 +62,16 @@ class TrainConfig(_Strict):
 
 
 RECIPES = {
-    "patches": (UNetConfig(), TrainConfig()),
+    "patches": TrainConfig(),
     # how it goes on: it learns what surrounds a lesion, and what is none
-    "heads": (
-        UNetConfig(),
-        TrainConfig(
-            settled=True,
-            patch_share=0.4,
-            cube_share=0.8,
-            coarsened_share=0.25,
-            pasted_share=0.5,
-            head_epochs=1,
-            learning_rate=1e-3,
-        ),
-    ),
-    # a network of its own, for whole slices in three planes
-    "slices": (
-        UNetConfig(dimensions=2, depth=4, max_width=256),
-        TrainConfig(
-            patch=(160, 192, 1),
-            window=(160, 192, 160),
-            batch=8,
-            cube_share=0.25,
-            coarsened_share=0.15,
-            pasted_share=0.5,
-            turn_share=0.5,
-            epochs=16,
-        ),
+    "heads": TrainConfig(
+        settled=True,
+        patch_share=0.4,
+        cube_share=0.8,
+        coarsened_share=0.25,
+        pasted_share=0.5,
+        head_epochs=1,
+        learning_rate=1e-3,
     ),
 }
-"""What is trained, and how: the two stages of the network that sees heads, and the other one."""
+"""The two stages of a training."""

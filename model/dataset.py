@@ -2,10 +2,10 @@
 
 A case is a folder with four scans and a ``seg``, as the challenges publish them. Each is
 preprocessed once, exactly as the app does it, and kept as bytes in a cache folder, from which
-crops are cut without reading the rest. Optional files beside the cases widen the set:
+crops are cut without reading the rest. Two optional files beside the cases widen the set:
 ``manifest.csv`` (columns ``case`` and ``brats2020_id``) tells which cases of different releases
 are one patient; ``lesion_cubes.npz`` holds patches around the lesions of further patients and
-``label_maps.npz`` the whole heads' labels they were cut from; ``axial_slices.npz`` holds slices.
+``label_maps.npz`` the whole heads' labels they were cut from.
 """
 
 import csv
@@ -34,10 +34,8 @@ from utils.nifti import read_nifti
 from utils.preprocess import SPEC, preprocess
 from utils.study import Modality, Study
 
-CUBES, LABEL_MAPS, SLICES = "lesion_cubes.npz", "label_maps.npz", "axial_slices.npz"
+CUBES, LABEL_MAPS = "lesion_cubes.npz", "label_maps.npz"
 CUBE_Z_LIMITS = np.repeat([[-4.0], [8.0]], 4, axis=1)  # of every scan
-SLICE_CODES, SLICE_Z_LIMITS = 4095, (-2.0, 14.0)  # what 0 and the last code of a slice stand for
-TUMOUR_SHARE = 0.07  # of a brain: 99 mL, the mean of the 361 label maps, of 1.4 L
 BRAIN_CENTRE_MM = (120, 127, 72)  # in BraTS' atlas space: mean of the patients in the manifest
 SCALE = 254  # brain voxels are stored as 1 + SCALE * value, so that 0 can mean outside the brain
 CODING_OF_NAME = {
@@ -109,13 +107,6 @@ class Packed:
         """(n, 3) voxels of each label of the tumour; every eighth, which is enough to draw from."""
         some = np.asarray(self.labels[::2, ::2, ::2])
         return [2 * np.argwhere(some == label) for label in np.unique(some[some != 0])]
-
-    @cached_property
-    def turned(self) -> list["Packed"]:
-        """The same three times, with each of its axes last."""
-        both = self.images, self.labels
-        turned = [[np.moveaxis(values, axis, 2) for values in both] for axis in range(3)]
-        return [Packed(images, labels, self.z_limits) for images, labels in turned]
 
     @property
     def z_tables(self) -> NDArray[np.float32]:
@@ -284,33 +275,25 @@ class Cubes:
 
 
 def unseen(folder: Path, parts: Split, config: TrainConfig) -> set[str]:
-    """Patients whose lesion cubes and slices a training must not see.
+    """Patients whose lesion cubes a training must not see.
 
-    Those who watch and test it, and of those of whom there is nothing else the fold's part.
+    Those who watch and test it, and of the patients of whom there are only cubes the fold's part.
     """
     trained = {case.patient for case in parts.train}
     watching = {case.patient for case in (*parts.validation, *parts.test)}
     return {
         patient
-        for patient in (cube_patients(folder) | _patients_in(folder / SLICES) | watching) - trained
+        for patient in (cube_patients(folder) | watching) - trained
         if patient in watching or _in_fold(patient, config)
     }
 
 
 def cube_patients(folder: Path) -> set[str]:
     """Whose lesion cubes lie beside the cases."""
-    return _patients_in(folder / CUBES)
-
-
-def _patients_in(parts: Path) -> set[str]:
-    if not parts.exists():
+    if not (folder / CUBES).exists():
         return set()
-    with np.load(parts) as file:
-        return {*map(_patient_of_part, file["names"])}
-
-
-def _patient_of_part(name: str) -> str:
-    return str(name).rsplit("_", 1)[0]
+    with np.load(folder / CUBES) as file:
+        return {str(name).rsplit("_", 1)[0] for name in file["names"]}
 
 
 def _in_fold(patient: str, config: TrainConfig) -> bool:
@@ -331,7 +314,7 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
     images, labels, centres = [], [], []
     with np.load(folder / CUBES) as file:
         for name, cube, truth in zip(file["names"], file["images"], file["labels"], strict=True):
-            patient = _patient_of_part(name)
+            patient = str(name).rsplit("_", 1)[0]
             if patient in excluded or (corner := _corner_of(truth, whole[patient])) is None:
                 continue
             middle = np.add(corner, np.array(truth.shape) / 2)
@@ -339,42 +322,6 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
             images.append(np.stack([_at_1_mm(channel) for channel in cube], axis=-1))
             labels.append(_labels_at_1_mm(truth))
     return Cubes(np.stack(images), np.stack(labels), np.stack(centres))
-
-
-def read_slices(folder: Path, excluded: Iterable[str]) -> list[Packed]:
-    """The axial slices beside the cases, without those of the excluded patients.
-
-    Each is a head of a single voxel's height, of its z-scores over its own brain. They were chosen
-    for their tumours, which would shift a plain mean: these count as much as in a whole head.
-    """
-    if not (folder / SLICES).exists():
-        return []
-    low, high = SLICE_Z_LIMITS
-    found = []
-    with np.load(folder / SLICES) as file:
-        for name, codes, labels in zip(file["names"], file["images"], file["labels"], strict=True):
-            if _patient_of_part(name) in excluded:
-                continue
-            scans = low + codes / np.float32(SLICE_CODES) * (high - low)
-            brain = (codes != codes[0, 0]).any(axis=-1)  # a corner is air
-            z = _standardised(scans[brain], labels[brain] != 0)
-            lowest, highest = CUBE_Z_LIMITS
-            share = np.clip((z - lowest) / (highest - lowest), 0, 1)
-            images = np.zeros(scans.shape, np.uint8)
-            images[brain] = 1 + (share * SCALE).round()
-            box = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(brain))
-            found.append(Packed(images[box][:, :, None], labels[box][:, :, None], CUBE_Z_LIMITS))
-    return found
-
-
-def _standardised(scans: NDArray[np.float64], tumour: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n, 4) z-scores of (n, 4) voxels, a tumour weighing no more than in a whole brain."""
-    inside = int(np.count_nonzero(tumour))
-    weight = TUMOUR_SHARE / (1 - TUMOUR_SHARE) * (tumour.size - inside) / max(inside, 1)
-    weights = np.where(tumour, min(weight, 1), 1)
-    from_mean = scans - np.average(scans, axis=0, weights=weights)
-    deviation: NDArray[np.float64] = np.sqrt(np.average(from_mean**2, axis=0, weights=weights))
-    return from_mean / deviation
 
 
 def _corner_of(cube: NDArray[np.uint8], whole: NDArray[np.uint8]) -> NDArray[np.intp] | None:

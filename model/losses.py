@@ -15,7 +15,7 @@ def dice_cross_entropy(
 
     Parameters
     ----------
-    truth, probabilities : (N, I, J, K, 3) or (N, I, J, 3) tensors
+    truth, probabilities : (N, I, J, K, 3) tensors
         Region membership, 0 or 1, and its predicted probability.
     """
     truth = ops.cast(truth, "float32")
@@ -25,7 +25,7 @@ def dice_cross_entropy(
 
 def _soft_dice(truth: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
     """(3,) Dice of each region over the batch, with probabilities in place of membership."""
-    axes = tuple(range(len(truth.shape) - 1))
+    axes = (0, 1, 2, 3)
     overlap = ops.sum(truth * probabilities, axes)
     total = ops.sum(truth, axes) + ops.sum(probabilities, axes)
     return (2 * overlap + 1) / (total + 1)

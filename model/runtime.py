@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.labels import Region
-
 if TYPE_CHECKING:
     import keras
     import openvino
-
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -67,33 +64,15 @@ def runner(model: "keras.Model") -> Run:
     -------
     callable
         (i, j, k, 4) float32 input to (i, j, k, 3) float32 region probabilities; each axis a
-        multiple of `UNetConfig.stride`. A network of slices is asked about those of all three
-        planes, and the mean counts.
+        multiple of `UNetConfig.stride`.
     """
-    ask = _asked(model)
-    if len(model.input_shape) == len(("slices", "height", "width", "scans")):
-        return lambda tensor: _in_three_planes(ask, tensor)
-    return lambda tensor: ask(tensor[None])[0]
-
-
-def _asked(model: "keras.Model") -> Run:
-    """A Keras model as a function of a batch."""
     import keras
 
     if keras.backend.backend() == "openvino":
         return _compiled(model)
     if keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # every head has its own shape, and XLA would compile for each
-    return lambda batch: np.asarray(model.predict_on_batch(batch))
-
-
-def _in_three_planes(ask: Run, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-    total = np.zeros((*tensor.shape[:3], len(Region)), np.float32)
-    for axis in range(3):
-        slices = np.ascontiguousarray(np.moveaxis(tensor, axis, 0))
-        total += np.moveaxis(ask(slices), 0, axis)
-    total /= 3
-    return total
+    return lambda tensor: np.asarray(model.predict_on_batch(tensor[None])[0])
 
 
 def settings() -> dict[str, Any]:
@@ -108,7 +87,7 @@ def settings() -> dict[str, Any]:
 
 
 def graph(model: "keras.Model") -> "openvino.Model":
-    """Translate a Keras model for OpenVINO; it takes (n, i, j, k, 4), whatever the head's shape.
+    """Translate a Keras model for OpenVINO; it takes (1, i, j, k, 4), whatever the head's shape.
 
     It goes by way of a file, for which Keras has an interface; nobody else can write to it.
     """
@@ -116,9 +95,7 @@ def graph(model: "keras.Model") -> "openvino.Model":
     import openvino
     from openvino.preprocess import PrePostProcessor
 
-    # only channels are known
-    shape = (1, *(n or _ANY_EDGE for n in model.input_shape[1:]))
-    place = "DHW"[5 - len(shape) :]
+    shape = (1, *(n or _ANY_EDGE for n in model.input_shape[1:]))  # only channels are known
     signature = [keras.InputSpec(shape=shape, dtype="float32")]
     with TemporaryDirectory() as folder:
         file = str(Path(folder, "unet.xml"))
@@ -127,8 +104,8 @@ def graph(model: "keras.Model") -> "openvino.Model":
     _untie(found)
     layouts = PrePostProcessor(found)
     for side in (layouts.input(), layouts.output()):
-        side.tensor().set_layout(openvino.Layout(f"N{place}C"))
-        side.model().set_layout(openvino.Layout(f"NC{place}"))
+        side.tensor().set_layout(openvino.Layout("NDHWC"))
+        side.model().set_layout(openvino.Layout("NCDHW"))
     return layouts.build()
 
 
@@ -153,19 +130,18 @@ def _compiled(model: "keras.Model") -> Run:
     translated = graph(model)
     lock = threading.Lock()  # one shape at a time, and one set of buffers
 
-    # heads are seldom of one shape, windows of a head and patches are; a head has three planes
-    @lru_cache(maxsize=3 if len(model.input_shape) == 4 else 1)
+    @lru_cache(maxsize=1)  # heads are seldom of one shape, windows of a head and patches are
     def compiled(shape: tuple[int, ...]) -> "openvino.CompiledModel":
-        translated.reshape(list(shape))
+        translated.reshape([1, *shape])
         return openvino.compile_model(translated, "CPU", settings())
 
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         with lock:
-            network = compiled(batch.shape)
+            network = compiled(tensor.shape)
             try:
                 # one of its own, for it keeps what it answers: a patient's probabilities
                 request = network.create_infer_request()
-                return np.asarray(request.infer([batch], share_inputs=True)[0])
+                return np.asarray(request.infer([tensor[None]], share_inputs=True)[0][0])
             finally:
                 # 200 MB a network, which hold what it made of a patient's scans
                 network.release_memory()

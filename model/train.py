@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +33,6 @@ from model.dataset import (
     find_cases,
     pack,
     read_cubes,
-    read_slices,
     split,
     unpacked,
     unseen,
@@ -135,33 +134,26 @@ class Samples:
     def __init__(self, data: Path, parts: Split, config: TrainConfig) -> None:
         self.config = config
         # only left and right mirrored looks like a head; patches bear the other axes too
-        self.cube_style = Style(mirrored_axes=3, turn_share=config.turn_share)
+        self.cube_style = Style(mirrored_axes=3)
         self.patch_style = replace(self.cube_style, coarsened_share=config.coarsened_share)
         self.crop_style = replace(self.patch_style, mirrored_axes=1)
-        self.slice_style = replace(self.crop_style, turn_axes="z")
         self.cases = [pack(case, data / ".packed") for case in parts.train]
         wanted = config.pasted_share or config.cube_share
-        excluded = unseen(data, parts, config)
-        self.cubes = read_cubes(data, excluded) if wanted else None
-        self.flat = config.patch[2] == 1
+        self.cubes = read_cubes(data, excluded=unseen(data, parts, config)) if wanted else None
         self.lesions = [*self.cubes.each()] if self.cubes is not None else []
-        self.slices = read_slices(data, excluded) if self.flat else []
         LOG.info(
-            "%d cases, %d cubes and %d slices to train on, %d cases to validate, %d never seen",
+            "%d cases and %d cubes to train on, %d cases to validate, %d never seen",
             len(self.cases),
             len(self.lesions),
-            len(self.slices),
             len(parts.validation),
             len(parts.test),
         )
 
     def cuts(self, epoch: int, step: int) -> list[Cut]:
-        """What one step shows: slices, patches, or a crop."""
+        """What one step shows."""
         # a training that goes on with the same recipe must not show the same samples again
         start = int(self.config.started_from or "0", 16)
         rng = np.random.default_rng((self.config.seed, start, epoch, step))
-        if self.flat:
-            return [*self._slices(rng)]
         if rng.random() < self.config.patch_share:
             return [self._patch(rng) for _ in range(self.config.batch)]
         return [self._crop(epoch, rng)]
@@ -177,31 +169,11 @@ class Samples:
             return cut(cube, self.config.patch, rng, self.cube_style)
         return cut(self._head(rng), self.config.patch, rng, self.patch_style)
 
-    def _slices(self, rng: np.random.Generator) -> Iterator[Cut]:
-        """Of further patients, axial; of heads; and of one head with lesions pasted in."""
-        alone = round(self.config.batch * self.config.cube_share) if self.slices else 0
-        heads = [self._case(rng) for _ in range(self.config.batch - alone)]
-        if self.cubes is not None:
-            of_one = round(len(heads) * self.config.pasted_share)
-            # pasting takes longer than all the rest
-            heads[:of_one] = [pasted(heads[0], self.cubes, rng)] * of_one
-        for head in heads:
-            axis = rng.integers(3)
-            # a sagittal slice has no left and right
-            style = self.slice_style if axis else replace(self.slice_style, mirrored_axes=0)
-            yield cut(head.turned[axis], self.config.patch, rng, style)
-        for _ in range(alone):
-            one = self.slices[rng.integers(len(self.slices))]
-            yield cut(one, self.config.patch, rng, self.slice_style)
-
     def _head(self, rng: np.random.Generator) -> Packed:
-        case = self._case(rng)
+        case = self.cases[rng.integers(len(self.cases))]
         if self.cubes is not None and rng.random() < self.config.pasted_share:
             case = pasted(case, self.cubes, rng)
         return case
-
-    def _case(self, rng: np.random.Generator) -> Packed:
-        return self.cases[rng.integers(len(self.cases))]
 
 
 def plot_learning_curve(out: Path) -> None:
@@ -395,9 +367,9 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        recipe = RECIPES[arguments.recipe]
-        unet = UNetConfig.from_dict(asdict(recipe[0]) | dict(arguments.unet))
-        config = TrainConfig.from_dict(asdict(recipe[1]) | dict(arguments.train))
+        unet = UNetConfig.from_dict(dict(arguments.unet))
+        recipe = asdict(RECIPES[arguments.recipe])
+        config = TrainConfig.from_dict(recipe | dict(arguments.train))
         train(arguments.data, arguments.out, unet, config, start=arguments.start)
     except UserError as error:
         sys.stderr.write(f"{error}\n")

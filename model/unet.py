@@ -1,7 +1,6 @@
-"""The U-Net, of heads or of slices. Nothing but the architecture."""
+"""The 3-D U-Net. Nothing but the architecture."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import keras
 from keras import layers
@@ -15,57 +14,42 @@ LOGITS = "unfold"
 EPSILON = 1e-3  # keeps a channel that is constant, as in an empty corner, from being blown up
 
 
-class Kit(NamedTuple):
-    """The layers of a U-Net that depend on how many dimensions it sees."""
-
-    conv: type[layers.Layer]
-    grow: type[layers.Layer]
-    pool: type[layers.Layer]
-
-
-KITS = {
-    2: Kit(layers.Conv2D, layers.Conv2DTranspose, layers.MaxPooling2D),
-    3: Kit(layers.Conv3D, layers.Conv3DTranspose, layers.MaxPooling3D),
-}
-
-
 def build_unet(config: UNetConfig) -> keras.Model:
     """Build an untrained U-Net.
 
-    It works on half the resolution: a strided convolution folds 2x2x2 voxels, of a slice 2x2, into
-    features and a transposed one unfolds the result, so that a whole head fits into a single call
-    on a CPU while the output is still one value per voxel.
+    It works on half the resolution: a strided convolution folds 2x2x2 voxels into features and a
+    transposed one unfolds the result, so that a whole head fits into a single call on a CPU while
+    the output is still one value per voxel.
 
     Returns
     -------
     keras.Model
         (N, I, J, K, 4) float32, z-scores over the brain and 0 outside, to (N, I, J, K, 3) float32
-        probabilities of the nested regions; I, J and K free multiples of ``config.stride``. Slices
-        have no K. Where
+        probabilities of the nested regions; I, J and K free multiples of ``config.stride``. Where
         Keras is set to ``channels_first``, channels come second; the weights are the same.
     """
     widths = [min(config.width * 2**level, config.max_width) for level in range(config.depth + 1)]
-    kit, shape = KITS[config.dimensions], [None] * config.dimensions
+    shape = [None, None, None]
     inputs = keras.Input(
         [len(Modality), *shape] if _channel_axis() == 1 else [*shape, len(Modality)], name="scans"
     )
-    x = kit.conv(config.width, 4, 2, "same", use_bias=False, name="stem_conv")(inputs)
+    x = layers.Conv3D(config.width, 4, 2, "same", use_bias=False, name="stem_conv")(inputs)
     x = _normalise(x, "stem")
 
     skips = []
     for level, width in enumerate(widths[:-1]):
-        x = _convolve(x, kit, width, f"down{level}")
+        x = _convolve(x, width, f"down{level}")
         skips.append(x)
-        x = kit.pool(name=f"down{level}_pool")(x)
+        x = layers.MaxPooling3D(name=f"down{level}_pool")(x)
 
-    x = _convolve(x, kit, widths[-1], "bottom")
+    x = _convolve(x, widths[-1], "bottom")
 
     for level, width in reversed(list(enumerate(widths[:-1]))):
-        x = kit.grow(width, 2, strides=2, name=f"up{level}_grow")(x)
+        x = layers.Conv3DTranspose(width, 2, strides=2, name=f"up{level}_grow")(x)
         x = layers.Concatenate(_channel_axis(), name=f"up{level}_join")([skips[level], x])
-        x = _convolve(x, kit, width, f"up{level}")
+        x = _convolve(x, width, f"up{level}")
 
-    x = kit.grow(len(Region), 2, strides=2, name=LOGITS)(x)
+    x = layers.Conv3DTranspose(len(Region), 2, strides=2, name=LOGITS)(x)
     # float32 whatever the policy: half precision cannot hold a small log-probability
     outputs = layers.Activation("sigmoid", dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="unet")
@@ -86,10 +70,10 @@ def mean_of(models: Sequence[keras.Model]) -> keras.Model:
     return keras.Model(scans, layers.Average(name="mean")(found), name="mean_unet")
 
 
-def _convolve(x: keras.KerasTensor, kit: Kit, width: int, name: str) -> keras.KerasTensor:
-    """Two convolutions with kernels three wide, each normalised and activated."""
+def _convolve(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+    """Two 3x3x3 convolutions, each normalised and activated."""
     for step in "ab":
-        x = kit.conv(width, 3, padding="same", use_bias=False, name=f"{name}{step}_conv")(x)
+        x = layers.Conv3D(width, 3, padding="same", use_bias=False, name=f"{name}{step}_conv")(x)
         x = _normalise(x, f"{name}{step}")
     return x
 

@@ -20,7 +20,6 @@ from model.dataset import (
     named_cases,
     pack,
     read_cubes,
-    read_slices,
     split,
     unpacked,
     unseen,
@@ -193,48 +192,6 @@ def test_a_case_half_packed_is_not_taken_for_whole(
         with pytest.raises(KeyboardInterrupt):
             pack(case, tmp_path / "cache")
     assert pack(case, tmp_path / "cache").labels.any()
-
-
-def test_a_case_turned_has_the_axis_last() -> None:
-    head = empty_head()
-    head.images[3, 20, 40], head.labels[3, 20, 40] = 7, 4
-    for axis, place in enumerate([(20, 40, 3), (3, 40, 20), (3, 20, 40)]):
-        turned = head.turned[axis]
-        assert turned.images[place].tolist() == [7] * 4
-        assert np.argwhere(turned.labels).tolist() == [list(place)]
-        assert turned.z_limits is head.z_limits
-
-
-def write_slices(folder: Path) -> None:
-    """Two patients' slices in air of z-score 0: tissue half at -1, half at 1, a tumour at 4."""
-    codes = np.full((2, 20, 30, 4), 512, np.uint16)  # -2 + 512 / 4095 * 16 = 0.0005
-    codes[:, 5:15, 5:10], codes[:, 5:15, 10:15] = 256, 768  # -1 and 1, 50 voxels each
-    codes[0, 5:15, 15:25] = 1536  # 4
-    labels = np.zeros((2, 20, 30), np.uint8)
-    labels[0, 5:15, 15:25] = 4
-    names = ["p1_slice050", "p2_slice051"]
-    np.savez(folder / "axial_slices.npz", names=names, images=codes, labels=labels)
-
-
-def test_a_slice_is_standardised_as_if_the_rest_of_the_head_were_there(tmp_path: Path) -> None:
-    write_slices(tmp_path)
-    ill, well = read_slices(tmp_path, excluded=())
-    assert (ill.images.shape, ill.labels.shape) == ((10, 20, 1, 4), (10, 20, 1))  # the brain's box
-    found = ill.z_tables[:, ill.images[0, [0, 5, 10], 0, 0]]
-    # 7 % of the weight at 4, the rest at -1 and 1: mean 0.28, variance 0.93 + 16 * 0.07 * 0.93
-    expected = (np.array([-1, 1, 4]) - 0.28) / np.sqrt(0.93 + 16 * 0.07 * 0.93)
-    np.testing.assert_allclose(found, [expected] * 4, atol=0.03)  # a byte is 0.047
-    assert np.argwhere(ill.labels == 4)[:, 1].min() == 10
-    np.testing.assert_allclose(well.z_tables[0, np.unique(well.images)], [-1, 1], atol=0.03)
-
-
-def test_the_slices_of_excluded_patients_are_left_out(tmp_path: Path) -> None:
-    write_slices(tmp_path)
-    assert [one.labels.any() for one in read_slices(tmp_path, excluded={"p2"})] == [True]
-    assert read_slices(tmp_path / "elsewhere", excluded=()) == []
-    nobody = Split((), (), ())
-    folds = [unseen(tmp_path, nobody, TrainConfig(fold=fold)) for fold in range(5)]
-    assert sorted(patient for fold in folds for patient in fold) == ["p1", "p2"]
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:

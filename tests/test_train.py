@@ -17,7 +17,7 @@ from model.dataset import Cubes, Packed, find_cases, split
 from model.predict import load_network
 from model.train import Samples, _learning_rate, _predicted, train
 from model.unet import build_unet
-from tests.test_dataset import LIMITS, empty_head, one_cube
+from tests.test_dataset import empty_head, one_cube
 from utils.errors import UserError
 
 TINY = UNetConfig(width=4, depth=1)
@@ -226,69 +226,18 @@ def test_samples_come_in_batches_of_heads_and_cubes(
         assert bool(regions.any()) is bool(share)  # the heads are without tumour
 
 
-def test_a_step_shows_slices_of_all_planes_some_of_further_patients(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head = Packed(*(np.zeros((20, 24, 16, *n), np.uint8) for n in ((4,), ())), LIMITS)
-    head.labels[5, 6, 7], head.images[..., 0] = 4, 1  # further patients' slices lack the first
-    alone = Packed(np.ones((20, 24, 1, 4), np.uint8), np.ones((20, 24, 1), np.uint8), LIMITS)
-    alone.images[..., 0] = 0
-    monkeypatch.setattr(training, "pack", lambda case, cache: head)
-    monkeypatch.setattr(training, "read_slices", lambda folder, excluded: [alone])
-    config = replace(SHORT, patch=(24, 24, 1), batch=8, cube_share=0.25)
-    source = Samples(data, split(find_cases(data), config), config)
-    planes = set()
-    for step in range(20):
-        cuts = source.cuts(epoch=0, step=step)
-        assert [box.labels.shape for box in cuts] == [(24, 24, 1)] * 8
-        assert [bool(box.images[..., 0].any()) for box in cuts] == [True] * 6 + [False] * 2
-        planes |= {tuple(np.ptp(np.nonzero(box.images[..., 0, 0]), axis=1) + 1) for box in cuts[:6]}
-    assert planes == {(24, 16), (20, 16), (20, 24)}  # sagittal, coronal, axial
-
-
-def test_slices_are_mirrored_from_left_to_right_only(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head = Packed(*(np.ones((20, 24, 16, *n), np.uint8) for n in ((4,), ())), LIMITS)
-    head.images[:10, ..., 0], head.images[:, :12, :, 1] = 2, 2  # the first half of an axis
-    monkeypatch.setattr(training, "pack", lambda case, cache: head)
-    config = replace(SHORT, patch=(24, 24, 1), batch=8)
-    source = Samples(data, split(find_cases(data), config), config)
-    mirrored: dict[str, set[bool]] = {"sagittal": set(), "other": set()}
-    for step in range(20):
-        for box in source.cuts(epoch=0, step=step):
-            sagittal = len(np.unique(box.images[..., 0])) < 3  # air, and one side
-            scan = box.images[:, 12, 0, 1 if sagittal else 0]
-            last_half_first = np.flatnonzero(scan == 2).min() > np.flatnonzero(scan == 1).min()
-            mirrored["sagittal" if sagittal else "other"].add(bool(last_half_first))
-    assert mirrored == {"sagittal": {False}, "other": {False, True}}
-
-
-def test_a_network_of_slices_is_trained_and_answers_for_whole_heads(
-    data: Path, tmp_path: Path
-) -> None:
-    flat = UNetConfig(dimensions=2, width=4, depth=1)
-    config = replace(SHORT, patch=(20, 24, 1), batch=4, window=(20, 24, 20), epochs=12)
-    train(data, tmp_path, flat, replace(config, learning_rate=3e-2))
-    rows = history(tmp_path)
-    assert min(float(row["loss"]) for row in rows) < 0.8 * float(rows[0]["loss"])
-    network = load_network(tmp_path)
-    assert network.run(np.zeros((16, 20, 12, 4), np.float32)).shape == (16, 20, 12, 3)
-
-
-def test_the_command_trains_each_network_by_name(
+def test_the_command_trains_either_stage_by_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: asked.append(args[2:]))
-    for recipe in (["--recipe", "heads"], [], ["--recipe", "slices"]):
+    for recipe in (["--recipe", "heads"], []):
         monkeypatch.setattr(
             "sys.argv", ["train", str(tmp_path), str(tmp_path), *recipe, "--train", "epochs=2"]
         )
         assert training.main() == 0
-    (unet, heads), (same, patches), (flat, slices) = asked
+    (unet, heads), (same, patches) = asked
     assert unet == same == UNetConfig()
-    assert (flat.dimensions, slices.patch[2]) == (2, 1)
-    assert patches.epochs == heads.epochs == slices.epochs == 2
+    assert patches.epochs == heads.epochs == 2
     assert (patches.patch_share, heads.patch_share) == (1, 0.4)
     assert (patches.settled, heads.settled) == (False, True)

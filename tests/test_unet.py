@@ -12,12 +12,6 @@ def test_every_voxel_gets_a_probability_of_every_region() -> None:
     assert probabilities.max() <= 1
 
 
-def test_every_pixel_of_a_slice_gets_a_probability_of_every_region() -> None:
-    tiny = build_unet(UNetConfig(dimensions=2, width=2, depth=2))
-    probabilities = tiny.predict_on_batch(np.ones((5, 8, 16, 4), np.float32))
-    assert probabilities.shape == (5, 8, 16, 3)
-
-
 def test_the_network_sees_the_same_in_a_patch_as_in_the_head() -> None:
     scans = np.random.default_rng(0).random((1, 56, 56, 56, 4), np.float32)
     tiny = build_unet(UNetConfig(width=4, depth=1))
