@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from model.dataset import SCALE, Packed
 from model.device import compiled
-from utils.cohort import VOXEL_MM
+from utils.cohort import VOXEL_MM as CUBE_SPACING_MM
 from utils.labels import Label, regions_of
 from utils.study import Modality
 
@@ -144,7 +144,7 @@ def _scans_alone(change: Change) -> Change:
 
 @_scans_alone
 def _coarsened(images: keras.KerasTensor, cuts: list[Cut]) -> keras.KerasTensor:
-    kernels = [*map(_there_and_back, cuts[0].labels.shape, VOXEL_MM)]
+    kernels = [*map(_there_and_back, cuts[0].labels.shape, CUBE_SPACING_MM)]
     return _along_each_axis(images, kernels)
 
 

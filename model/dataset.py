@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from model.config import TrainConfig
-from utils.cohort import VOXEL_MM
+from utils.cohort import VOXEL_MM as CUBE_SPACING_MM
 from utils.errors import UserError
 from utils.intake import find_scans
 from utils.labels import Label, LabelCoding, regions_of
@@ -318,7 +318,7 @@ def read_cubes(folder: Path, excluded: Iterable[str]) -> Cubes | None:
             if patient in excluded or (corner := _corner_of(truth, whole[patient])) is None:
                 continue
             middle = np.add(corner, np.array(truth.shape) / 2)
-            centres.append(middle * VOXEL_MM - BRAIN_CENTRE_MM)
+            centres.append(middle * CUBE_SPACING_MM - BRAIN_CENTRE_MM)
             images.append(np.stack([_at_1_mm(channel) for channel in cube], axis=-1))
             labels.append(_labels_at_1_mm(truth))
     return Cubes(np.stack(images), np.stack(labels), np.stack(centres))
@@ -360,7 +360,7 @@ def _labels_at_1_mm(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _zoomed(values: NDArray[Any], order: int) -> NDArray[Any]:
-    fine: NDArray[Any] = zoom(values, VOXEL_MM, order=order, mode="nearest", grid_mode=True)
+    fine: NDArray[Any] = zoom(values, CUBE_SPACING_MM, order=order, mode="nearest", grid_mode=True)
     return fine
 
 

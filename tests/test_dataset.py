@@ -128,9 +128,14 @@ def test_one_patient_under_two_names_never_stands_on_both_sides(tmp_path: Path) 
     assert sorted(tested) == names
 
 
-def test_a_packed_case_keeps_image_and_label_together(tmp_path: Path) -> None:
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
     write_case(tmp_path, "BraTS20_Training_007")
-    (case,) = find_cases(tmp_path)
+    (one,) = find_cases(tmp_path)
+    return one
+
+
+def test_a_packed_case_keeps_image_and_label_together(case: Case, tmp_path: Path) -> None:
     for _ in range(2):  # made, then taken from the cache
         packed = pack(case, tmp_path / "cache")
         assert packed.images.shape == (16, 18, 20, 4)
@@ -139,9 +144,7 @@ def test_a_packed_case_keeps_image_and_label_together(tmp_path: Path) -> None:
         assert packed.z_limits[0].max() < 0 < packed.z_limits[1].min()
 
 
-def test_a_case_that_has_changed_is_packed_anew(tmp_path: Path) -> None:
-    write_case(tmp_path, "BraTS20_Training_007")
-    (case,) = find_cases(tmp_path)
+def test_a_case_that_has_changed_is_packed_anew(case: Case, tmp_path: Path) -> None:
     assert pack(case, tmp_path / "cache").labels.any()
     corrected = nib.load(case.segmentation)
     blank = np.zeros(corrected.shape, np.uint8)
@@ -150,10 +153,8 @@ def test_a_case_that_has_changed_is_packed_anew(tmp_path: Path) -> None:
 
 
 def test_what_was_prepared_in_another_way_is_not_taken_from_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_case(tmp_path, "BraTS20_Training_007")
-    (case,) = find_cases(tmp_path)
     pack(case, tmp_path / "cache")
     monkeypatch.setattr(dataset, "SPEC", replace(dataset.SPEC, upper_percentile=99.0))
     pack(case, tmp_path / "cache")
@@ -161,10 +162,8 @@ def test_what_was_prepared_in_another_way_is_not_taken_from_the_cache(
 
 
 def test_trainings_side_by_side_may_pack_one_case(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_case(tmp_path, "BraTS20_Training_007")
-    (case,) = find_cases(tmp_path)
     prepared = dataset._preprocessed
 
     def slower_than_another(case: Case) -> tuple[Any, ...]:
@@ -179,11 +178,8 @@ def test_trainings_side_by_side_may_pack_one_case(
 
 
 def test_a_case_half_packed_is_not_taken_for_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_case(tmp_path, "BraTS20_Training_007")
-    (case,) = find_cases(tmp_path)
-
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
