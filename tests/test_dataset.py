@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,11 +179,15 @@ def test_trainings_side_by_side_may_pack_one_case(
 def test_a_case_half_packed_is_not_taken_for_whole(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    save = np.save
+
+    def interrupted(file: Path, values: Any) -> None:
+        if file.name == "labels.npy":
+            raise KeyboardInterrupt
+        save(file, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(json, "dumps", interrupted)
+        patch.setattr(np, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pack(case, tmp_path / "cache")
     assert pack(case, tmp_path / "cache").labels.any()
